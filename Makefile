@@ -1,0 +1,74 @@
+# Everything a fresh machine needs is Python 3.11, make and git.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROTOC := .venv-protos
+PROTOC_READY := $(PROTOC)/.ready
+UV := uv==0.13.9
+
+PROTOS := $(wildcard protos/*/*/*.proto)
+STUBS := clients/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-system check format generate generated-fresh lock clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install everything into .venv, as pinned
+
+$(READY): constraints/dev.txt server/pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r constraints/dev.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e clients/python -e server
+	touch $@
+
+$(PROTOC_READY): constraints/protos.txt | $(READY)
+	$(PYTHON) -m venv $(PROTOC)
+	VIRTUAL_ENV=$(PROTOC) $(BIN)/uv pip install --quiet --require-hashes -r constraints/protos.txt
+	touch $@
+
+demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1 to end then
+	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
+
+test: $(READY) ## Every test, the end-to-end ones against a real Airflow
+	$(BIN)/pytest
+
+test-system: $(READY) ## Tests with parts that only Debian has
+	@echo "No test needs a part that only Debian has."
+
+check: $(READY) generated-fresh ## Lint, types, protos, generated code, docs that are derived
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+format: $(READY) ## Format and mend what can be mended by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/buf format --write
+
+generate: $(PROTOC_READY) ## Make the Python stubs from the protos
+	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -I protos \
+	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+
+generated-fresh: generate
+	@git diff --exit-code --stat -- $(STUBS)/dag_inference/v1 \
+	  && test -z "$$(git status --porcelain -- $(STUBS)/dag_inference/v1)" \
+	  || { echo "The stubs are stale: run 'make generate' and commit them."; exit 1; }
+
+lock: $(READY) ## Pin the newest versions that fit
+	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:dev server/pyproject.toml \
+	  clients/python/pyproject.toml --all-extras --no-emit-package dag-inference -o constraints/dev.txt
+	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:protos -o constraints/protos.txt
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate
+
+clean: ## Remove what was installed and generated here
+	rm -rf $(VENV) $(PROTOC) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,68 @@
+"""What both clients do around a call, whether they block or await."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from grpc import RpcError, StatusCode
+
+from dag_inference._metadata import run_id_in
+from dag_inference._status import exception_from
+from dag_inference.errors import DagInferenceError, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dag_inference._metadata import Metadata
+    from dag_inference._requests import AnyRequest
+
+    OnRun = Callable[[str], object]
+
+Response = TypeVar("Response")
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    # The gateway has a limit of its own, and an error for it that says more.
+    ("grpc.max_receive_message_length", -1),
+)
+"""What our own channels have besides the caller's options."""
+
+
+class Call(Protocol):
+    """What blocking and asyncio calls have in common."""
+
+    def cancel(self) -> bool: ...
+
+
+@contextmanager
+def attended(
+    call: Call,
+    request: AnyRequest,
+    target: str,
+) -> Iterator[None]:
+    """Raise the call's errors as those of the table, and leave no call behind."""
+    try:
+        yield
+    except RpcError as error:
+        asked = Subject(dag_id=request.dag_id, run_id=getattr(request, "run_id", None))
+        raise exception_from(error, target=target, asked=asked) from error
+    finally:
+        # Nothing happens if it has ended. If it has not, the caller broke off.
+        call.cancel()
+
+
+def announce(metadata: Metadata, on_run: OnRun | None) -> None:
+    """Tell the caller the run id, if there is a run."""
+    run_id = run_id_in(metadata)
+    if on_run and run_id:
+        on_run(run_id)
+
+
+def only(responses: Sequence[Response]) -> Response:
+    """Take the one response of a method that has one."""
+    if len(responses) != 1:
+        raise DagInferenceError(
+            f"{len(responses)} responses came where the contract has one",
+            code=StatusCode.INTERNAL,
+        )
+    return responses[0]

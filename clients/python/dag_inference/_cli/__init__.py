@@ -1,0 +1,1 @@
+"""What the command line is made of; it needs the extra `dag-inference[cli]`."""

@@ -1,0 +1,80 @@
+"""The arguments and options, each once."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import typer
+
+from dag_inference._cli.conf import read_conf
+
+_LONGEST = 315_576_000_000
+"""What a protobuf Duration can hold, in seconds: 10,000 years."""
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _LONGEST:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds above zero")
+    return seconds
+
+
+DagId = Annotated[str, typer.Argument(help="The DAG.", show_default=False)]
+RunId = Annotated[str, typer.Argument(help="The run.", show_default=False)]
+Conf = Annotated[
+    Any,
+    typer.Option(
+        "--conf",
+        "-c",
+        metavar="JSON",
+        parser=read_conf,
+        help="The conf, a JSON object: as text, as [b]@file.json[/b], or [b]-[/b] for stdin.",
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target", "-t", metavar="HOST:PORT", envvar="DAG_INFERENCE_TARGET", help="The gateway."
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        parser=_seconds,
+        help="How long to wait. The run goes on after it.",
+        show_default="the gateway's",
+    ),
+]
+RequestId = Annotated[
+    str | None,
+    typer.Option(
+        help="Names the call: repeated with the same id it attaches to the same run.",
+        show_default="a random one",
+    ),
+]
+ResultTask = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK_ID",
+        help="A task whose value is the result; may be repeated.",
+        show_default="the DAG's own choice",
+    ),
+]
+RunTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        parser=_seconds,
+        help="How long the run itself may take; then it is cancelled.",
+        show_default="the DAG's own limit",
+    ),
+]
+Comment = Annotated[str, typer.Option(help="Why, for the people who look at the run in Airflow.")]
+
+LOCAL = "127.0.0.1:50051"
+"""Where a gateway listens that was not told otherwise."""

@@ -1,0 +1,112 @@
+"""What a caller asks for, as messages of the contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+AnyRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest | pb.CancelRequest
+"""The requests that are about one DAG, and all but the first about one run."""
+
+KeepOrCancel: TypeAlias = Literal["keep", "cancel"]
+"""What becomes of a run that nobody waits for any more."""
+
+
+class WaitOptions(TypedDict, total=False):
+    """How to wait for a run. Each may be left out."""
+
+    result_task_ids: Sequence[str]
+    """The tasks whose values are the result. Left out: the DAG's own choice."""
+    on_deadline: KeepOrCancel
+    """What becomes of the run when `timeout` is over. Left out: it goes on."""
+    on_disconnect: KeepOrCancel
+    """What becomes of the run when the caller goes away. Left out: it goes on."""
+
+
+class InvokeOptions(WaitOptions, total=False):
+    """How to trigger a run and wait for it. Each may be left out."""
+
+    request_id: str | None
+    """Names the call: another one with the same DAG and id attaches to the same
+    run. Left out: a random one, so that a call the transport repeats by itself
+    does not make a second run."""
+    run_timeout: float | None
+    """How long the run itself may take, in seconds; then it is cancelled, also
+    when nobody waits for it any more. Left out: the DAG's own limit."""
+
+
+def invoke_request(
+    dag_id: str,
+    conf: Mapping[str, Any] | None,
+    *,
+    request_id: str | None = None,
+    run_timeout: float | None = None,
+    result_task_ids: Sequence[str] = (),
+    on_deadline: KeepOrCancel = "keep",
+    on_disconnect: KeepOrCancel = "keep",
+) -> pb.InvokeRequest:
+    """Ask for a new run of a DAG."""
+    request = pb.InvokeRequest(
+        dag_id=dag_id,
+        request_id=request_id or uuid4().hex,
+        run_timeout=None if run_timeout is None else _duration(run_timeout),
+        result_task_ids=_names(result_task_ids),
+        on_deadline=_on_deadline(on_deadline),
+        on_disconnect=_on_disconnect(on_disconnect),
+    )
+    if conf is not None:
+        request.conf_json = _exact(conf)
+    return request
+
+
+def wait_request(
+    dag_id: str,
+    run_id: str,
+    *,
+    result_task_ids: Sequence[str] = (),
+    on_deadline: KeepOrCancel = "keep",
+    on_disconnect: KeepOrCancel = "keep",
+) -> pb.WaitRequest:
+    """Ask for a run that exists."""
+    return pb.WaitRequest(
+        dag_id=dag_id,
+        run_id=run_id,
+        result_task_ids=_names(result_task_ids),
+        on_deadline=_on_deadline(on_deadline),
+        on_disconnect=_on_disconnect(on_disconnect),
+    )
+
+
+def _exact(conf: Mapping[str, Any]) -> str:
+    # As text rather than as a Struct, whose numbers are all doubles.
+    return json.dumps(dict(conf), allow_nan=False, separators=(",", ":"))
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
+def _names(task_ids: Sequence[str]) -> Sequence[str]:
+    # A str is a sequence of str too, and would ask for tasks of one letter.
+    if isinstance(task_ids, str):
+        raise TypeError(f"result_task_ids is a sequence of task ids, not the str {task_ids!r}")
+    return task_ids
+
+
+def _on_deadline(choice: KeepOrCancel) -> pb.OnDeadline.ValueType:
+    return pb.OnDeadline.Value(f"ON_DEADLINE_{choice.upper()}")
+
+
+def _on_disconnect(choice: KeepOrCancel) -> pb.OnDisconnect.ValueType:
+    return pb.OnDisconnect.Value(f"ON_DISCONNECT_{choice.upper()}")

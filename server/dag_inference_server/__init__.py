@@ -1,0 +1,1 @@
+"""A gRPC gateway in front of Apache Airflow."""

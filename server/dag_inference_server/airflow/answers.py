@@ -1,0 +1,167 @@
+"""What Airflow's API answers with, as far as the gateway reads it.
+
+Models of our own instead of the client's, because the client's are strict about
+fields that differ between Airflow 3.1 and 3.3: here, what is not read may be
+absent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class DagVersion(_Answer):
+    """One version of a DAG, counted from 1."""
+
+    version_number: int
+
+
+class DagTag(_Answer):
+    """A tag of a DAG."""
+
+    name: str
+
+
+class DagDetails(_Answer):
+    """A DAG: `GET /dags/{dag_id}/details`."""
+
+    dag_id: str
+    is_paused: bool
+    is_stale: bool
+    """Airflow no longer finds the DAG in its file."""
+    has_import_errors: bool = False
+    allowed_run_types: tuple[str, ...] | None = None
+    """Which kinds of run may be made; `None` for all. From Airflow 3.2 on."""
+    tags: tuple[DagTag, ...] = ()
+    last_parsed_time: datetime | None = None
+    latest_dag_version: DagVersion | None = None
+
+    @property
+    def version(self) -> int:
+        """The newest version; 0 if Airflow does not tell."""
+        return self.latest_dag_version.version_number if self.latest_dag_version else 0
+
+
+class Task(_Answer):
+    """A task of the newest version of a DAG: `GET /dags/{dag_id}/tasks`."""
+
+    task_id: str
+    trigger_rule: str
+    downstream_task_ids: tuple[str, ...] = ()
+    is_mapped: bool = False
+
+
+class DagRun(_Answer):
+    """A run: `GET /dags/{dag_id}/dagRuns/{run_id}`."""
+
+    dag_id: str
+    run_id: str = Field(alias="dag_run_id")
+    state: str
+    """`queued`, `running`, `success` or `failed`."""
+    run_after: datetime
+    queued_at: datetime | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    conf: dict[str, Any] | None = None
+    note: str | None = None
+    dag_versions: tuple[DagVersion, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The newest version that the run has used; 0 if Airflow does not tell."""
+        return max((version.version_number for version in self.dag_versions), default=0)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended. Clearing can still start it again."""
+        return self.state in FINAL_RUN_STATES
+
+
+class TaskInstance(_Answer):
+    """One task of one run, or one map index of it."""
+
+    id: str
+    """Changes with each try."""
+    dag_id: str
+    run_id: str = Field(alias="dag_run_id")
+    task_id: str
+    map_index: int
+    """-1 for a task that is not mapped or not expanded yet."""
+    state: Annotated[str, BeforeValidator(lambda state: state or "none")]
+    """Airflow's name of the state, `none` for none."""
+    try_number: int = 0
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names the task instance within its run, whichever try it is."""
+        return self.task_id, self.map_index
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it stays as it is, unless somebody clears it."""
+        return self.state in FINAL_TASK_STATES
+
+
+class DagRunPage(_Answer):
+    """A page of runs."""
+
+    dag_runs: tuple[DagRun, ...]
+    total_entries: int | None = None
+
+
+class TaskInstancePage(_Answer):
+    """A page of task instances."""
+
+    task_instances: tuple[TaskInstance, ...]
+    total_entries: int | None = None
+
+
+class TaskCollection(_Answer):
+    """All tasks of a DAG."""
+
+    tasks: tuple[Task, ...]
+
+
+class DagSource(_Answer):
+    """The text of a DAG's file."""
+
+    content: str | None = None
+
+
+class XComEntry(_Answer):
+    """One value that a task returned."""
+
+    value: Any
+
+
+class FinishedRun(_Answer):
+    """The last line of `/wait`, of a run that has ended."""
+
+    state: str
+    results: dict[str, Any] = Field(default_factory=dict)
+    """By task id: a value, or the list of the values of a mapped task."""
+
+
+class Version(_Answer):
+    """Airflow's own version."""
+
+    version: str
+
+
+class AccessToken(_Answer):
+    """A token: `POST /auth/token`."""
+
+    access_token: str
+
+
+FINAL_RUN_STATES = frozenset({"success", "failed"})
+FINAL_TASK_STATES = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})

@@ -1,0 +1,223 @@
+"""Requests to Airflow: threads, token, retries, and what a broken answer is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
+
+import urllib3
+from airflow_client.client import ApiClient, Configuration
+from airflow_client.client.exceptions import ApiException
+from airflow_client.client.rest import RESTResponse
+from pydantic import BaseModel, SecretStr, ValidationError
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference_server.airflow.answers import AccessToken
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+RETRY_AFTER = timedelta(seconds=1)
+"""When a caller may try again after Airflow was away."""
+
+# Three quick repeats bridge a restart of one API server worker. What must
+# bridge more waits and repeats by itself: the watcher, and calls whose run
+# exists already.
+_ATTEMPTS = 4
+
+
+class Operation(Protocol):
+    """A `…_without_preload_content` method of `airflow_client`, bound to its arguments."""
+
+    def __call__(self, **request_options: Any) -> Any:
+        """Perform the request and hand over the response with its body unread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How the gateway proves itself to Airflow. All `None`: it does not."""
+
+    username: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of Airflow's API, of any status below 500."""
+
+    status: int
+    body: bytes
+
+    def read(self, model: type[ModelT]) -> ModelT:
+        """The body as `model`.
+
+        Raises:
+            AirflowUnavailable: It is something else, such as a proxy's page.
+        """
+        try:
+            return model.model_validate_json(self.body)
+        except ValidationError as error:
+            raise AirflowUnavailable(
+                f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
+            ) from error
+
+    @property
+    def detail(self) -> str:
+        """What Airflow says of a refusal, as one text; empty if it is not Airflow that speaks."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return ""
+        detail = document.get("detail", "") if isinstance(document, dict) else ""
+        return detail if isinstance(detail, str) else json.dumps(detail)
+
+
+class Transport:
+    """Performs requests of `airflow_client` in threads, at most `connections` at once."""
+
+    def __init__(
+        self, url: str, credentials: Credentials, *, timeout: float, connections: int
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: Where the API server answers, without a slash at the end.
+            credentials: The account.
+            timeout: Seconds that one request may take.
+            connections: Requests at once.
+        """
+        self.url = url
+        self._credentials = credentials
+        self._timeout = timeout
+        # urllib3's own repeats would hide from us what happened.
+        configuration = Configuration(host=url, retries=False)
+        configuration.connection_pool_maxsize = connections
+        self.client = ApiClient(configuration)
+        if credentials.token:
+            configuration.access_token = credentials.token.get_secret_value()
+        self._threads = ThreadPoolExecutor(connections, thread_name_prefix="airflow")
+        self._login = asyncio.Lock()
+        self._skew = timedelta(0)
+
+    def close(self) -> None:
+        """Let go of the threads; requests under way end by themselves."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def now(self) -> datetime:
+        """The time by Airflow's clock, good to about a second."""
+        return datetime.now(UTC) + self._skew
+
+    async def send(self, operation: Operation) -> Answer:
+        """Perform a request that is safe to repeat, a few times if need be.
+
+        Raises:
+            AirflowUnavailable: No answer, or none of its API.
+            AirflowDenied: The account is refused.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(AirflowUnavailable),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.1, max=1),
+            reraise=True,
+        )
+        return await retrying(self.send_once, operation)
+
+    async def send_once(self, operation: Operation) -> Answer:
+        """Perform a request once, not counting one more after a refreshed token.
+
+        Raises:
+            AirflowUnavailable: No answer, or none of its API.
+            AirflowDenied: The account is refused.
+        """
+        token = await self._token()
+        answer = await self._perform(operation)
+        if answer.status == 401 and self._credentials.username:
+            await self._renew(token)
+            answer = await self._perform(operation)
+        if answer.status in (401, 403):
+            raise AirflowDenied(self._why_denied(answer))
+        return answer
+
+    async def _token(self) -> str | None:
+        configuration = self.client.configuration
+        if configuration.access_token is None and self._credentials.username:
+            await self._renew(None)
+        return configuration.access_token
+
+    async def _renew(self, stale: str | None) -> None:
+        """Fetch a token, unless another call has replaced the stale one meanwhile."""
+        async with self._login:
+            if self.client.configuration.access_token != stale:
+                return
+            answer = await self._perform(self._request_token)
+            if answer.status in (400, 401, 403, 422):
+                raise AirflowDenied(
+                    f"Airflow refuses the password of {self._credentials.username}"
+                )
+            self.client.configuration.access_token = answer.read(AccessToken).access_token
+
+    def _request_token(self, **_: Any) -> RESTResponse:
+        password = self._credentials.password
+        return self.client.rest_client.request(
+            "POST",
+            f"{self.url}/auth/token",
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+            body={
+                "username": self._credentials.username,
+                "password": password.get_secret_value() if password else "",
+            },
+            _request_timeout=self._timeout,
+        )
+
+    def _why_denied(self, answer: Answer) -> str:
+        if answer.status == 403:
+            return f"Airflow forbids the gateway's account: {answer.detail or 'no reason given'}"
+        if self._credentials == Credentials():
+            return "Airflow wants an account, and none is set"
+        return "Airflow refuses the gateway's token"
+
+    async def _perform(self, operation: Operation) -> Answer:
+        loop = asyncio.get_running_loop()
+        status, body, date = await loop.run_in_executor(self._threads, self._block_on, operation)
+        if date is not None:
+            self._skew = date - datetime.now(UTC)
+        if status >= 500 or status == 429 or 300 <= status < 400:
+            raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
+        return Answer(status, body)
+
+    def _block_on(self, operation: Operation) -> tuple[int, bytes, datetime | None]:
+        try:
+            response = operation(_request_timeout=self._timeout)
+            raw: urllib3.BaseHTTPResponse = getattr(response, "response", response)
+            body = raw.data
+            return raw.status, body, _server_time(raw.headers.get("Date"))
+        except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
+            raise AirflowUnavailable(
+                f"Airflow does not answer at {self.url}: {_shortly(error)}",
+                retry_after=RETRY_AFTER,
+            ) from error
+
+
+def _server_time(header: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(header) if header else None
+    except ValueError:
+        return None
+
+
+def _shortly(error: Exception) -> str:
+    """The kind of an error; its text may hold addresses and is for the log alone."""
+    return type(error).__name__
+
+

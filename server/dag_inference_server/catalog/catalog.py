@@ -1,0 +1,178 @@
+"""What each DAG is: whether it can run, and where its result comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from async_lru import alru_cache
+from grpc import StatusCode
+
+from dag_inference.errors import (
+    AirflowDenied,
+    AirflowUnavailable,
+    DagBroken,
+    DagNotAllowed,
+    DagNotFound,
+    DagNotTriggerable,
+    DagPaused,
+    ResultTaskUnknown,
+    Subject,
+)
+from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
+from dag_inference_server.airflow.transport import RETRY_AFTER
+from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
+from dag_inference_server.catalog.source import declared_results
+
+_DETAILS_LIVE = 0.9
+"""Seconds. Paused and broken have to be known at most a second old at the trigger."""
+
+_VERSION_LIVES = 60.0
+"""Seconds. Airflow can be upgraded under a running gateway."""
+
+_KEPT = 1024
+"""DAGs."""
+
+_RESULT_TAG = "result:"
+_DECLARES_SINCE = (3, 3)
+"""The Airflow version that brought `@result`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Edition:
+    """What a structure was read from.
+
+    The version alone does not do: adding `@result` changes the file and makes no new
+    version, because the serialized DAG does not hold it.
+    """
+
+    dag_id: str
+    version: int
+    parsed: datetime | None
+
+
+class Catalog:
+    """Answers what a call needs to know of its DAG, from answers of Airflow that are shared."""
+
+    def __init__(
+        self,
+        api: AirflowApi,
+        *,
+        serves: Callable[[str], bool],
+        result_tasks: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Start empty.
+
+        Args:
+            api: Airflow.
+            serves: Whether a DAG is served, by its id alone.
+            result_tasks: The operator's choice of result tasks by DAG id.
+        """
+        self._api = api
+        self._serves = serves
+        self._result_tasks = result_tasks
+        self._details = alru_cache(maxsize=_KEPT, ttl=_DETAILS_LIVE)(api.dag)
+        self._version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(api.version)
+        self._structure = alru_cache(maxsize=_KEPT)(self._read_structure)
+
+    async def plan(self, dag_id: str, requested: Sequence[str] = ()) -> Plan:
+        """The plan for a call that is about to trigger its DAG.
+
+        Args:
+            dag_id: The DAG.
+            requested: The result tasks that the call names, if it does.
+
+        Raises:
+            DagNotAllowed: It is not served; Airflow was not asked.
+            DagNotFound: No such DAG.
+            DagPaused: It is paused.
+            DagBroken: Its file has import errors, or it is gone from the file.
+            DagNotTriggerable: It allows no runs that are triggered from outside.
+            ResultTaskUnknown: A result task is named that it does not have.
+            AirflowUnavailable: Airflow does not tell.
+            AirflowDenied: Airflow refuses the account.
+        """
+        if not self._serves(dag_id):
+            raise DagNotAllowed(f"this gateway does not serve {dag_id}", subject=Subject(dag_id))
+        try:
+            details = await self._details(dag_id)
+            _check_callable(details)
+            plan = await self._structure(
+                _Edition(dag_id, details.version, details.last_parsed_time)
+            )
+        except NotFound as error:
+            raise DagNotFound(f"Airflow has no DAG {dag_id}", subject=Subject(dag_id)) from error
+        return self._choose(plan, details, requested)
+
+    def _choose(self, plan: Plan, details: DagDetails, requested: Sequence[str]) -> Plan:
+        """The first of request, tag and setting that names result tasks; else the DAG's own."""
+        tagged = tuple(
+            tag.name.removeprefix(_RESULT_TAG)
+            for tag in details.tags
+            if tag.name.startswith(_RESULT_TAG)
+        )
+        for rule, named, whose in (
+            (ResultRule.REQUEST, tuple(requested), "the request"),
+            (ResultRule.TAG, tuple(sorted(tagged)), "a tag of the DAG"),
+            (ResultRule.SETTING, tuple(self._result_tasks.get(details.dag_id, ())), "a setting"),
+        ):
+            if named:
+                _check_known(named, plan, details.dag_id, rule, whose)
+                return replace(plan, rule=rule, task_ids=named)
+        return plan
+
+    async def _read_structure(self, edition: _Edition) -> Plan:
+        tasks = {task.task_id: task for task in await self._api.tasks(edition.dag_id)}
+        declared = await self._declared(edition, tasks)
+        # The tasks are those of the newest version, whichever that is by now.
+        details = await self._api.dag(edition.dag_id)
+        if edition != _Edition(edition.dag_id, details.version, details.last_parsed_time):
+            return by_structure(tasks, None, 0)
+        return by_structure(tasks, declared, edition.version)
+
+    async def _declared(self, edition: _Edition, tasks: Mapping[str, object]) -> frozenset[str] | None:
+        if _numbers(await self._version()) < _DECLARES_SINCE:
+            return frozenset()
+        try:
+            source = await self._api.source(edition.dag_id, edition.version)
+        except (NotFound, AirflowDenied):
+            return None
+        return declared_results(source or "", edition.dag_id, tasks)
+
+
+def _check_callable(details: DagDetails) -> None:
+    subject = Subject(details.dag_id)
+    if details.is_paused:
+        raise DagPaused(f"{details.dag_id} is paused in Airflow", subject=subject)
+    if details.has_import_errors:
+        raise DagBroken(f"the file of {details.dag_id} has import errors", subject=subject)
+    if details.is_stale:
+        raise DagBroken(f"Airflow no longer finds {details.dag_id} in its file", subject=subject)
+    if details.allowed_run_types is not None and "manual" not in details.allowed_run_types:
+        raise DagNotTriggerable(f"{details.dag_id} does not allow manual runs", subject=subject)
+
+
+def _check_known(
+    named: Sequence[str], plan: Plan, dag_id: str, rule: ResultRule, whose: str
+) -> None:
+    unknown = [task_id for task_id in named if task_id not in plan.tasks]
+    if not unknown:
+        return
+    is_callers = rule is ResultRule.REQUEST
+    raise ResultTaskUnknown(
+        f"{whose} names the result task {unknown[0]}, which {dag_id} does not have",
+        subject=Subject(dag_id, task_id=unknown[0]),
+        code=StatusCode.INVALID_ARGUMENT if is_callers else StatusCode.FAILED_PRECONDITION,
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: `3.3.2rc1` is (3, 3, 2)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    if found is None:
+        raise AirflowUnavailable(
+            f"Airflow's version {version!r} is none", retry_after=RETRY_AFTER
+        )
+    return tuple(int(number) for number in found.group().split("."))

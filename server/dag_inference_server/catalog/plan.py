@@ -1,0 +1,92 @@
+"""Which tasks give a run's result, and how that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dag_inference_server.airflow import Task
+
+TEARDOWN_RULE = "all_done_setup_success"
+"""Airflow's API does not tell teardowns, but `as_teardown` gives them this trigger rule."""
+
+_LEAF_RULES = frozenset({"all_success", "none_failed", "none_failed_min_one_success"})
+"""A leaf with another rule (a clean-up with `all_done`, an alarm with `one_failed`)
+succeeds also when what matters has failed."""
+
+
+class ResultRule(StrEnum):
+    """How the result tasks were found: the first that applies."""
+
+    REQUEST = "request"
+    TAG = "tag"
+    SETTING = "setting"
+    DECLARED = "declared"
+    LEAF = "leaf"
+    NONE = "none"
+    RUN_END = "run_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to wait for."""
+
+    rule: ResultRule
+    task_ids: tuple[str, ...]
+    """The result tasks. Empty for `NONE` and `RUN_END`, which wait for the run's end."""
+    tasks: Mapping[str, Task]
+    """The tasks of the DAG's version."""
+    version: int
+    """The DAG's version; 0 if Airflow does not tell."""
+
+    def is_teardown(self, task_id: str) -> bool:
+        """Whether a task only cleans up, so that its failure spoils nothing."""
+        task = self.tasks.get(task_id)
+        return task is not None and task.trigger_rule == TEARDOWN_RULE
+
+    def is_mapped(self, task_id: str) -> bool:
+        """Whether a task has an instance for each map index."""
+        task = self.tasks.get(task_id)
+        return task is not None and task.is_mapped
+
+    def leads_to(self, task_id: str, result_id: str) -> bool:
+        """Whether a task comes before a result task."""
+        seen: set[str] = set()
+        ahead = [task_id]
+        while ahead:
+            task = self.tasks.get(ahead.pop())
+            for downstream in task.downstream_task_ids if task else ():
+                if downstream == result_id:
+                    return True
+                if downstream not in seen:
+                    seen.add(downstream)
+                    ahead.append(downstream)
+        return False
+
+
+def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, version: int) -> Plan:
+    """The plan that the DAG itself makes: its declaration, else its only leaf.
+
+    Args:
+        tasks: The DAG's tasks by id.
+        declared: What its file declares; `None` if that is not known.
+        version: The DAG's version.
+    """
+    if declared is None:
+        return Plan(ResultRule.RUN_END, (), tasks, version)
+    if declared:
+        return Plan(ResultRule.DECLARED, tuple(sorted(declared)), tasks, version)
+    leaves = [task for task in tasks.values() if _is_leaf(task, tasks)]
+    if len(leaves) == 1 and leaves[0].trigger_rule in _LEAF_RULES:
+        return Plan(ResultRule.LEAF, (leaves[0].task_id,), tasks, version)
+    return Plan(ResultRule.NONE, (), tasks, version)
+
+
+def _is_leaf(task: Task, tasks: Mapping[str, Task]) -> bool:
+    if task.trigger_rule == TEARDOWN_RULE:
+        return False
+    return all(
+        downstream in tasks and tasks[downstream].trigger_rule == TEARDOWN_RULE
+        for downstream in task.downstream_task_ids
+    )

@@ -1,0 +1,238 @@
+"""The command `dag-inference-server`: serve, standalone, check."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from dag_inference_server import logs
+from dag_inference_server.settings import (
+    CONFIG_ENV,
+    ENV_PREFIX,
+    Settings,
+    unknown_environment,
+)
+
+app = typer.Typer(
+    help="Call an Apache Airflow DAG like any other gRPC method: the gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with settings.", dir_okay=False)
+]
+ListenOption = Annotated[
+    str | None, typer.Option("--listen", help="Where to serve gRPC, HOST:PORT.")
+]
+
+_STATE = Path("~/.dag-inference")
+
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    listen: ListenOption = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Serve without TLS on an address beyond this machine."),
+    ] = False,
+) -> None:
+    """Serve the gateway in front of an Airflow that exists."""
+    settings = _settings(config, listen=listen)
+    if not settings.listens_on_loopback:
+        if not insecure:
+            _fail(
+                f"{settings.listen} is reachable from other machines, and there is no TLS yet: "
+                "listen on 127.0.0.1, or say --insecure."
+            )
+        if settings.dags is None:
+            _fail(
+                f"{settings.listen} is reachable from other machines: "
+                f"say which DAGs are served, with {ENV_PREFIX}DAGS."
+            )
+    asyncio.run(_serve(settings, lambda port: _errors.print(f"gRPC on port {port}")))
+
+
+@app.command()
+def standalone(
+    config: ConfigOption = None,
+    listen: ListenOption = None,
+    state: Annotated[
+        Path, typer.Option(help="Where everything is kept.", file_okay=False)
+    ] = _STATE,
+    dags: Annotated[
+        list[Path] | None, typer.Option(help="A folder with DAGs, instead of the examples.")
+    ] = None,
+    airflow_port: Annotated[
+        int, typer.Option(help="Of Airflow's UI and API; 0 for a free one.", min=0, max=65535)
+    ] = 0,
+) -> None:
+    """Boot a local Airflow, with the example DAGs, and serve the gateway in front of it."""
+    try:
+        from dag_inference_server.standalone import airflow, processes, progress
+    except ImportError as error:
+        _fail(
+            f"{error.name} is not installed: install the extra dag-inference-server[standalone]."
+        )
+    settings = _settings(config, listen=listen)
+    if not settings.listens_on_loopback:
+        _fail("standalone is for this machine alone: listen on 127.0.0.1.")
+    _check_free(settings.listen)
+    _interrupt_on(signal.SIGTERM)
+    try:
+        with airflow.running_airflow(
+            state, dags or [airflow.EXAMPLE_DAGS], airflow_port, progress.Progress()
+        ) as embedded:
+            settings = _settings(
+                config,
+                listen=listen,
+                airflow_url=embedded.url,
+                airflow_username=airflow.USER,
+                airflow_password=embedded.password,
+                airflow_token=None,
+                reflection=True if settings.reflection is None else settings.reflection,
+            )
+            asyncio.run(
+                _serve(
+                    settings,
+                    lambda port: _print_welcome(port, embedded.url, embedded.password),
+                    embedded.check,
+                )
+            )
+    except (airflow.CannotStart, processes.ComponentFailed) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _errors.print("interrupted")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def check(config: ConfigOption = None, listen: ListenOption = None) -> None:
+    """Show the effective settings, and whether Airflow is as the gateway needs it."""
+    from dag_inference_server.check import CheckFailed, check_airflow
+
+    settings = _settings(config, listen=listen)
+    for name, value in settings.shown().items():
+        shown = "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
+        print(f"{ENV_PREFIX}{name.upper()}={shown}")
+
+    async def tell() -> None:
+        async for finding in check_airflow(settings):
+            print(finding)
+
+    print(flush=True)
+    try:
+        asyncio.run(tell())
+    except CheckFailed as error:
+        _fail(str(error))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _settings(config: Path | None, **given: Any) -> Settings:
+    """The effective settings; what is wrong with them is said in plain lines."""
+    if config is not None:
+        os.environ[CONFIG_ENV] = str(config)
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in problem["loc"]).upper() or "settings"
+            _errors.print(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        raise typer.Exit(2) from None
+    except ValueError as error:
+        _fail(str(error))
+    for name in unknown_environment():
+        _errors.print(f"warning: {name} is no setting of the gateway")
+    logs.configure(settings.log_level)
+    return settings
+
+
+def _fail(message: str) -> NoReturn:
+    _errors.print(message)
+    raise typer.Exit(2)
+
+
+def _check_free(address: str) -> None:
+    """Find out before Airflow has booted that the port is taken."""
+    import socket
+
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if "[" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError:
+            _fail(f"{address} is taken. Name another with --listen, for example 127.0.0.1:0.")
+
+
+def _interrupt_on(number: signal.Signals) -> None:
+    """End in order on that signal, too, as on Ctrl-C."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(number, interrupt)
+
+
+async def _serve(
+    settings: Settings,
+    started: Callable[[int], None],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until a signal comes, or `check` raises."""
+    from dag_inference_server.gateway import CannotListen, serving
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with serving(settings) as gateway:
+            started(gateway.port)
+            while not stop.is_set():
+                check()
+                try:
+                    async with asyncio.timeout(1):
+                        await stop.wait()
+                except TimeoutError:
+                    pass
+    except CannotListen as error:
+        _fail(f"{error}.")
+
+
+def _print_welcome(port: int, airflow_url: str, password: str) -> None:
+    beside = Path(sys.executable).with_name("grpcurl")
+    grpcurl = "grpcurl" if shutil.which("grpcurl") or not beside.exists() else str(beside)
+    print(
+        f"""
+  gRPC      127.0.0.1:{port}
+  Airflow   {airflow_url}   user admin   password {password}
+
+  Try it:
+  {grpcurl} -plaintext -d '{{"dag_id": "classify_iris"}}' \\
+    127.0.0.1:{port} dag_inference.v1.DagInference/Invoke
+
+  Ctrl-C ends everything.
+""",
+        flush=True,
+    )

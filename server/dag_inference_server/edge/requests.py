@@ -1,0 +1,176 @@
+"""Requests of the contract, checked for form and turned into calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
+from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.invocation.call import Call, ResultFormat
+from dag_inference_server.results.struct import Json, from_struct, parse_object
+
+MAX_ID_BYTES = 250
+"""Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
+
+MAX_RESULT_TASKS = 32
+
+# Airflow's own rule (`airflow._shared.dagnode.node.KEY_REGEX`). What it lets
+# through and a URL path does not: `.` and `..`.
+_ID = re.compile(r"[\w.-]+")
+_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+
+_FORMATS = {
+    pb.RESULT_FORMAT_UNSPECIFIED: ResultFormat.STRUCT,
+    pb.RESULT_FORMAT_STRUCT: ResultFormat.STRUCT,
+    pb.RESULT_FORMAT_JSON: ResultFormat.JSON,
+    pb.RESULT_FORMAT_REFERENCE: ResultFormat.REFERENCE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the operator allows a call. Times are seconds."""
+
+    default_deadline: float
+    max_deadline: float
+    allow_result_task_ids: bool
+
+
+def read_invoke(
+    request: pb.InvokeRequest, time_remaining: float | None, limits: Limits
+) -> Call:
+    """Turn a request into a call.
+
+    Args:
+        request: What came over the wire.
+        time_remaining: Seconds until the caller's deadline; `None` if it has none.
+        limits: What the operator allows.
+
+    Raises:
+        RequestInvalid: With a violation for each field that is wrong.
+        OptionNotAllowed: A field is set that the operator forbids.
+    """
+    check = _Check()
+    check.id("dag_id", request.dag_id)
+    check.result_task_ids(request.result_task_ids)
+    if request.request_id:
+        check.that(
+            _REQUEST_ID.fullmatch(request.request_id) is not None,
+            "request_id",
+            "must be 1 to 128 printable ASCII characters",
+        )
+    conf = check.conf(request)
+    check.that(request.result_format in _FORMATS, "result_format", "is not a known format")
+    check.not_served_yet(
+        {
+            "on_deadline": request.on_deadline == pb.ON_DEADLINE_CANCEL,
+            "on_disconnect": request.on_disconnect == pb.ON_DISCONNECT_CANCEL,
+            "run_timeout": request.HasField("run_timeout"),
+        }
+    )
+    check.that(request.on_deadline in _values(pb.OnDeadline), "on_deadline", "is not a known choice")
+    check.that(
+        request.on_disconnect in _values(pb.OnDisconnect), "on_disconnect", "is not a known choice"
+    )
+    check.done()
+    if request.result_task_ids and not limits.allow_result_task_ids:
+        raise OptionNotAllowed(
+            "this gateway does not let a request choose its result_task_ids",
+            subject=Subject(request.dag_id),
+        )
+    patience, last_look = _patience(time_remaining, limits)
+    return Call(
+        dag_id=request.dag_id,
+        conf=conf,
+        request_id=request.request_id or None,
+        result_task_ids=tuple(request.result_task_ids),
+        result_format=_FORMATS[request.result_format],
+        patience=patience,
+        last_look=last_look,
+    )
+
+
+def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, float]:
+    """Seconds to wait, and seconds for a last look after that.
+
+    The answer has to leave before the caller's own clock rings, or the caller gets
+    that clock's bare status instead of ours with the run id.
+    """
+    if time_remaining is None:
+        return limits.default_deadline, _LAST_LOOK
+    margin = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
+    patience = max(time_remaining - margin, 0.0)
+    return min(patience, limits.max_deadline), margin / 2
+
+
+_MARGIN_SHARE = 0.1
+_MARGIN_MIN = 0.02
+_MARGIN_MAX = 0.2
+_LAST_LOOK = 0.1
+
+
+def _values(enum: object) -> list[int]:
+    values: list[int] = enum.values()  # type: ignore[attr-defined]
+    return values
+
+
+class _Check:
+    """Gathers what is wrong with a request, to say it all at once."""
+
+    def __init__(self) -> None:
+        self._violations: list[Violation] = []
+
+    def that(self, holds: bool, field: str, otherwise: str) -> None:
+        if not holds:
+            self._violations.append(Violation(field, otherwise))
+
+    def id(self, field: str, value: str) -> None:
+        self.that(value != "", field, "is required")
+        if value:
+            well_formed = _ID.fullmatch(value) is not None and value not in {".", ".."}
+            self.that(
+                well_formed and len(value.encode()) <= MAX_ID_BYTES,
+                field,
+                f"must be letters, digits, '_', '-' and '.', at most {MAX_ID_BYTES} bytes",
+            )
+
+    def result_task_ids(self, task_ids: Sequence[str]) -> None:
+        self.that(
+            len(task_ids) <= MAX_RESULT_TASKS,
+            "result_task_ids",
+            f"must be at most {MAX_RESULT_TASKS}",
+        )
+        self.that(
+            len(set(task_ids)) == len(task_ids), "result_task_ids", "must name each task once"
+        )
+        for index, task_id in enumerate(task_ids[:MAX_RESULT_TASKS]):
+            self.id(f"result_task_ids[{index}]", task_id)
+
+    def conf(self, request: pb.InvokeRequest) -> dict[str, Json]:
+        read: Callable[[], dict[str, Json]]
+        match request.WhichOneof("input"):
+            case "conf":
+                read, field = lambda: from_struct(request.conf), "conf"
+            case "conf_json":
+                read, field = lambda: parse_object(request.conf_json), "conf_json"
+            case _:
+                return {}
+        try:
+            return read()
+        except ValueError as error:
+            self._violations.append(Violation(field, str(error)))
+            return {}
+
+    def not_served_yet(self, fields: Mapping[str, bool]) -> None:
+        for field, is_set in fields.items():
+            self.that(not is_set, field, "is not served by this version of the gateway yet")
+
+    def done(self) -> None:
+        if not self._violations:
+            return
+        raise RequestInvalid(
+            "; ".join(f"{v.field} {v.description}" for v in self._violations[:5]),
+            violations=self._violations,
+        )

@@ -1,0 +1,115 @@
+"""The one place where exceptions become gRPC statuses."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from dag_inference.errors import (
+    DOMAIN,
+    DagInferenceError,
+    DagNotFound,
+    GatewayBug,
+    RunNotFound,
+)
+
+log = structlog.get_logger(__name__)
+
+DETAILS_KEY = "grpc-status-details-bin"
+"""The metadata key of `google.rpc.Status` (grpc/grpc, `doc/statuscodes.md` and grpcio-status)."""
+
+_MAX_MESSAGE = 500
+"""Characters of the message and of a violation's text. A client drops the whole status
+above 8 kB of metadata, and the message travels twice."""
+
+_MAX_VIOLATIONS = 10
+
+
+@asynccontextmanager
+async def errors_as_status(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """End the RPC with the status of whatever is raised inside.
+
+    A bug's text stays in the log, under an id that the caller gets.
+    """
+    try:
+        yield
+    except DagInferenceError as error:
+        await _abort(context, error)
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        incident = uuid.uuid4().hex[:12]
+        log.exception("gateway_bug", incident=incident)
+        await _abort(context, GatewayBug(f"incident {incident}"))
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
+    status = to_status(error)
+    log.info("call_failed", code=error.code.name, reason=error.reason, **error.subject.to_metadata())
+    metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
+    if error.retry_after is not None:
+        # What a channel's retry policy goes by (gRFC A6).
+        milliseconds = int(error.retry_after.total_seconds() * 1000)
+        metadata.append(("grpc-retry-pushback-ms", str(milliseconds)))
+    await context.abort(error.code, status.message, tuple(metadata))
+
+
+def to_status(error: DagInferenceError) -> Status:
+    """The rich status of an error: its ErrorInfo, and the details that fit."""
+    details: list[Message] = [
+        ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=error.subject.to_metadata())
+    ]
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromTimedelta(error.retry_after)
+        details.append(RetryInfo(retry_delay=delay))
+    if error.violations:
+        details.append(
+            BadRequest(
+                field_violations=[
+                    BadRequest.FieldViolation(
+                        field=shortened(violation.field, 100),
+                        description=shortened(violation.description, 200),
+                    )
+                    for violation in error.violations[:_MAX_VIOLATIONS]
+                ]
+            )
+        )
+    if resource := _resource(error):
+        details.append(resource)
+    return Status(
+        code=error.code.value[0],
+        message=shortened(error.message, _MAX_MESSAGE),
+        details=[_packed(detail) for detail in details],
+    )
+
+
+def _resource(error: DagInferenceError) -> ResourceInfo | None:
+    match error:
+        case DagNotFound():
+            return ResourceInfo(resource_type="dag", resource_name=error.subject.dag_id or "")
+        case RunNotFound():
+            return ResourceInfo(resource_type="run", resource_name=error.subject.run_id or "")
+        case _:
+            return None
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, cut to so many characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed

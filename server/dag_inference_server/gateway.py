@@ -1,0 +1,164 @@
+"""The gateway as a whole: its parts put together, started in order and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import grpc
+import structlog
+from grpc_reflection.v1alpha import reflection
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
+from dag_inference_server.airflow import AirflowApi, Credentials, Transport
+from dag_inference_server.airflow.api import NotFound, Refused
+from dag_inference_server.catalog.catalog import Catalog
+from dag_inference_server.edge.health import SERVICE, Health
+from dag_inference_server.edge.requests import Limits
+from dag_inference_server.edge.responses import Responses
+from dag_inference_server.edge.servicer import DagInferenceServicer
+from dag_inference_server.invocation.invocation import Invocations
+from dag_inference_server.invocation.run_ids import RunIds
+from dag_inference_server.settings import Settings
+from dag_inference_server.watcher import Watcher
+
+log = structlog.get_logger(__name__)
+
+
+class CannotListen(Exception):
+    """The address is taken, or none of this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A gateway that serves."""
+
+    server: grpc.aio.Server
+    port: int
+    """The port it listens on, also where the settings leave the choice to the system."""
+    ready: asyncio.Event
+    """Set by Airflow's first answer."""
+
+
+def connect(settings: Settings) -> Transport:
+    """The way to Airflow that the settings describe."""
+    return Transport(
+        settings.airflow_url,
+        Credentials(
+            settings.airflow_username, settings.airflow_password, settings.airflow_token
+        ),
+        timeout=settings.airflow_timeout,
+        connections=settings.airflow_connections,
+    )
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Serving]:
+    """Serve inside the block; at its end, calls in flight get the settings' grace.
+
+    Airflow need not be up: until its first answer, health is NOT_SERVING and calls
+    get `AIRFLOW_UNAVAILABLE`.
+
+    Raises:
+        CannotListen: The address is taken, or none of this machine's.
+    """
+    transport = connect(settings)
+    api = AirflowApi(transport)
+    watcher = Watcher(
+        api,
+        prefix=settings.run_id_prefix,
+        interval_min=settings.poll_interval_min,
+        interval_max=settings.poll_interval_max,
+    )
+    catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
+    health, server, ready = Health(), _server(settings), asyncio.Event()
+    pb_grpc.add_DagInferenceServicer_to_server(
+        DagInferenceServicer(
+            Invocations(api, catalog, watcher, RunIds(settings.run_id_prefix)),
+            Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
+            Limits(
+                default_deadline=settings.default_deadline,
+                max_deadline=settings.max_deadline,
+                allow_result_task_ids=settings.allow_result_task_ids,
+            ),
+            heartbeat_interval=settings.heartbeat_interval,
+        ),
+        server,
+    )
+    await health.add_to(server)
+    if settings.reflection:
+        names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    port = _listen(server, settings.listen)
+    try:
+        async with asyncio.TaskGroup() as background:
+            tasks = (
+                background.create_task(watcher.watch()),
+                background.create_task(_await_airflow(api, health, ready)),
+            )
+            await server.start()
+            try:
+                yield Serving(server, port, ready)
+            finally:
+                await health.set_serving(False)
+                await server.stop(settings.shutdown_grace)
+                for task in tasks:
+                    task.cancel()
+    finally:
+        transport.close()
+
+
+def _server(settings: Settings) -> grpc.aio.Server:
+    return grpc.aio.server(
+        options=[
+            # Without it, a second gateway on the same port takes half of the calls.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_send_message_length", settings.max_result_bytes),
+            # The defaults drop a burst of calls before any handler has seen them.
+            ("grpc.server.max_pending_requests", 100_000),
+            ("grpc.server.max_pending_requests_hard_limit", 200_000),
+        ]
+    )
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen on {address}: it is taken, or not ours") from error
+    if not port:
+        raise CannotListen(f"cannot listen on {address}: it is taken, or not ours")
+    return port
+
+
+def _allow(patterns: tuple[str, ...] | None) -> Callable[[str], bool]:
+    """Whether a DAG is served, by its id alone."""
+    if patterns is None:
+        return lambda dag_id: True
+    return lambda dag_id: any(fnmatchcase(dag_id, pattern) for pattern in patterns)
+
+
+async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) -> None:
+    """Report SERVING from Airflow's first answer to our account on."""
+
+    async def first_answer() -> str:
+        try:
+            await api.prove_account()
+            return await api.version()
+        except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
+            log.warning("airflow_not_ready", error=str(error))
+            raise
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((AirflowUnavailable, AirflowDenied, NotFound, Refused)),
+        wait=wait_random_exponential(multiplier=0.5, max=5),
+    )
+    version = await retrying(first_answer)
+    await health.set_serving(True)
+    ready.set()
+    log.info("airflow_ready", version=version)

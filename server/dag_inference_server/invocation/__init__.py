@@ -1,0 +1,1 @@
+"""The use case: trigger a run, wait, answer. No protobuf, no HTTP."""

@@ -1,0 +1,96 @@
+"""A call, what it is told on the way, and what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from dag_inference_server.airflow import DagRun
+from dag_inference_server.catalog.plan import Plan
+from dag_inference_server.results.shape import Shaped
+from dag_inference_server.results.struct import Json
+from dag_inference_server.watcher import Snapshot
+
+
+class ResultFormat(StrEnum):
+    """In which form the caller wants its result."""
+
+    STRUCT = "struct"
+    JSON = "json"
+    REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a DAG, checked for form."""
+
+    dag_id: str
+    conf: Mapping[str, Json]
+    request_id: str | None
+    """The idempotency key; `None` for a run of its own."""
+    result_task_ids: tuple[str, ...]
+    """The result tasks that the caller names, if it does."""
+    result_format: ResultFormat
+    patience: float
+    """Seconds until the answer has to be ready."""
+    last_look: float
+    """Seconds that may pass after that on finding out where the run stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The run exists."""
+
+    run: DagRun
+    attached: bool
+    """Whether it existed before this call."""
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReference:
+    """Where one value lies."""
+
+    task_id: str
+    map_index: int
+    """-1 for a task that is not mapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of a call went; `None` for what is not known."""
+
+    trigger: timedelta
+    queued: timedelta | None
+    running: timedelta | None
+    detection: timedelta | None
+    value_read: timedelta
+    unattributed: timedelta
+    total: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a call."""
+
+    run: DagRun
+    result: Shaped | None
+    """`None` when only references were asked for."""
+    references: tuple[ResultReference, ...]
+    timing: Timing
+
+
+class Listener(Protocol):
+    """What a call is told on the way. Methods return at once or nearly so."""
+
+    every_state: bool
+    """Whether states on the way are wanted, beside the final ones."""
+
+    async def accepted(self, event: Accepted) -> None:
+        """The run exists."""
+
+    def changed(self, snapshot: Snapshot) -> None:
+        """Something of the run has changed. The newest snapshot replaces all before it."""

@@ -1,0 +1,105 @@
+"""What to tell a caller whose result will not come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dag_inference.errors import (
+    DagInferenceError,
+    ResultSkipped,
+    RunCancelled,
+    RunTimedOut,
+    Subject,
+    TaskFailed,
+)
+from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.catalog.plan import Plan
+
+CANCEL_MARK = "dag-inference: "
+"""How the note of a run begins that a gateway has ended."""
+
+
+def explain(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> DagInferenceError | None:
+    """Say why a run has no result.
+
+    Args:
+        plan: The result tasks.
+        run: The run as it is now.
+        instances: All of its task instances as they are now.
+
+    Returns:
+        The error, or `None` if nothing went wrong with what the result depends on.
+    """
+    culprit = _culprit(plan, run, instances)
+    if culprit is not None:
+        return task_failed(run, culprit)
+    if run.state == "failed":
+        return _ended_from_outside(run)
+    results = [instance for instance in instances if instance.task_id in plan.task_ids]
+    if results and all(instance.state == "skipped" for instance in results):
+        named = ", ".join(plan.task_ids)
+        return ResultSkipped(
+            f"the run took a branch on which {named} is skipped",
+            subject=_subject(run, results[0]),
+        )
+    return None
+
+
+def task_failed(run: DagRun, instance: TaskInstance) -> TaskFailed:
+    """The error of a task that failed for good."""
+    what = {
+        "removed": "is no longer part of the DAG",
+        "upstream_failed": "was not run, because a task before it failed",
+    }.get(instance.state, f"failed on try {instance.try_number}")
+    index = f" [{instance.map_index}]" if instance.map_index >= 0 else ""
+    return TaskFailed(
+        f"task {instance.task_id}{index} {what}", subject=_subject(run, instance)
+    )
+
+
+def _culprit(
+    plan: Plan, run: DagRun, instances: Sequence[TaskInstance]
+) -> TaskInstance | None:
+    """The failed task that a caller should look at first.
+
+    With known result tasks, one that they depend on. Otherwise any task may be what the
+    result depends on, and only teardowns are known not to be.
+    """
+    failed = sorted(
+        (i for i in instances if i.state == "failed" and not plan.is_teardown(i.task_id)),
+        key=lambda instance: (instance.end_date is None, instance.end_date),
+    )
+    if not plan.task_ids:
+        return failed[0] if failed else None
+    for instance in failed:
+        if any(_bears_on(plan, instance.task_id, result) for result in plan.task_ids):
+            return instance
+    if failed and run.state == "failed":
+        # With `fail_fast` one task's failure ends all others.
+        return failed[0]
+    blocked = (i for i in instances if i.task_id in plan.task_ids)
+    return next((i for i in blocked if i.state in ("upstream_failed", "removed")), None)
+
+
+def _bears_on(plan: Plan, task_id: str, result_id: str) -> bool:
+    return task_id == result_id or plan.leads_to(task_id, result_id)
+
+
+def _ended_from_outside(run: DagRun) -> DagInferenceError:
+    subject = Subject(run.dag_id, run.run_id, run.state)
+    if (run.note or "").startswith(CANCEL_MARK):
+        return RunCancelled("the run was cancelled through the gateway", subject=subject)
+    return RunTimedOut(
+        "the run was ended without a failed task: by its own timeout, or by hand", subject=subject
+    )
+
+
+def _subject(run: DagRun, instance: TaskInstance) -> Subject:
+    return Subject(
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        run_state=run.state,
+        task_id=instance.task_id,
+        map_index=instance.map_index if instance.map_index >= 0 else None,
+        try_number=instance.try_number,
+    )

@@ -1,0 +1,66 @@
+"""Where the time of a call went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.invocation.call import Timing
+
+
+class Stopwatch:
+    """Measures the gateway's own stages of one call, from its making on."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._start = time.monotonic()
+        self._accepted = self._start
+        self._known: float | None = None
+        self._known_at: datetime | None = None
+
+    def accepted(self) -> None:
+        """The run exists."""
+        self._accepted = time.monotonic()
+
+    def known(self) -> None:
+        """It is known that the result is there. The last time counts."""
+        self._known = time.monotonic()
+        self._known_at = datetime.now(UTC)
+
+    def timing(
+        self, run: DagRun, results: Iterable[TaskInstance], instances: Iterable[TaskInstance]
+    ) -> Timing:
+        """The stages, now that the answer is ready.
+
+        Args:
+            run: The run.
+            results: The instances that hold the result.
+            instances: All known instances of the run.
+        """
+        now = time.monotonic()
+        trigger = timedelta(seconds=self._accepted - self._start)
+        total = timedelta(seconds=now - self._start)
+        value_read = timedelta(seconds=now - (self._known or now))
+        first = min((i.start_date for i in instances if i.start_date), default=None)
+        last = max((i.end_date for i in results if i.end_date), default=run.end_date)
+        queued = _between(run.queued_at, first)
+        running = _between(first, last)
+        detection = _between(last, self._known_at)
+        stages = (trigger, queued, running, detection, value_read)
+        spent = sum((stage for stage in stages if stage), timedelta(0))
+        return Timing(
+            trigger=trigger,
+            queued=queued,
+            running=running,
+            detection=detection,
+            value_read=value_read,
+            unattributed=max(total - spent, timedelta(0)),
+            total=total,
+        )
+
+
+def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
+    """The time from one stamp to another, which clocks that differ must not make negative."""
+    return max(end - start, timedelta(0)) if start and end else None

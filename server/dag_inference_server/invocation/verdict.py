@@ -1,0 +1,91 @@
+"""Whether a run has its result, has lost it, or may still get it: a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from dag_inference_server.airflow import TaskInstance
+from dag_inference_server.catalog.plan import Plan
+from dag_inference_server.watcher import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """It may still get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """A mapped result task has begun to succeed, and how many instances it has is not known."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Every result task has succeeded, or was skipped while another succeeded."""
+
+    instances: tuple[TaskInstance, ...]
+    """Those that hold the values, in the order of the result tasks and their map indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The result cannot come any more."""
+
+    instance: TaskInstance
+    """The result task's instance that shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run has ended, and the result tasks do not decide: nobody knows them, there are
+    none, or the end came before them."""
+
+
+Verdict = Pending | Unlisted | Ready | Lost | Ended
+
+_PENDING = Pending()
+_IMPOSSIBLE = frozenset({"failed", "upstream_failed", "removed"})
+
+
+def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
+    """Judge a run by what is known of it.
+
+    Args:
+        plan: The result tasks.
+        snapshot: What is known.
+        listed: The mapped result tasks of which every instance is known.
+    """
+    ended = snapshot.run is not None and snapshot.run.is_final
+    otherwise = Ended() if ended else _PENDING
+    if not plan.task_ids:
+        return otherwise
+    found: list[TaskInstance] = []
+    skipped: list[TaskInstance] = []
+    for task_id in plan.task_ids:
+        instances = snapshot.of_task(task_id)
+        if plan.is_mapped(task_id):
+            instances = _without_surplus(instances)
+        lost = next((i for i in instances if i.state in _IMPOSSIBLE), None)
+        if lost is not None:
+            return Lost(lost)
+        if not instances or not all(instance.is_final for instance in instances):
+            return otherwise
+        if plan.is_mapped(task_id) and task_id not in listed:
+            return Unlisted(task_id)
+        succeeded = [instance for instance in instances if instance.state == "success"]
+        found += succeeded
+        skipped += [] if succeeded else instances
+    return Ready(tuple(found)) if found else Lost(skipped[0])
+
+
+def _without_surplus(instances: list[TaskInstance]) -> list[TaskInstance]:
+    """The instances of a mapped task as it is expanded now.
+
+    Expanding replaces the instance with index -1; expanding anew to fewer leaves
+    some that are `removed`, which is no failure.
+    """
+    expanded = [i for i in instances if i.map_index >= 0 and i.state != "removed"]
+    return expanded or instances

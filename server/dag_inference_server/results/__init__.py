@@ -1,0 +1,1 @@
+"""XCom JSON to Struct and back: pure functions."""

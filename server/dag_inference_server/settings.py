@@ -1,0 +1,182 @@
+"""What an operator can set, and how: environment, TOML file, defaults.
+
+Every setting is an environment variable `DAG_INFERENCE_<NAME>`; the file named by
+`DAG_INFERENCE_CONFIG` holds the same names in lower case. The environment wins.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENV_PREFIX = "DAG_INFERENCE_"
+CONFIG_ENV = f"{ENV_PREFIX}CONFIG"
+
+# Read by the client's command line, not by the gateway.
+_FOREIGN_ENV = {CONFIG_ENV, f"{ENV_PREFIX}TARGET"}
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _is_address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051")
+    return value
+
+
+def _is_http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
+        raise ValueError("must be an http or https URL without query, for example http://host:8080")
+    return value.rstrip("/")
+
+
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+Address = Annotated[str, AfterValidator(_is_address)]
+HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+
+
+class Settings(BaseSettings):
+    """The settings of one gateway. Times are seconds, sizes are bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    airflow_url: HttpUrl = "http://127.0.0.1:8080"
+    """Where Airflow's API server answers, without `/api/v2`."""
+
+    airflow_username: str | None = None
+    """The account that triggers runs and reads results. With a password, a token is fetched and
+    renewed."""
+
+    airflow_password: SecretStr | None = None
+    """The account's password."""
+
+    airflow_token: SecretStr | None = None
+    """A ready token instead of username and password."""
+
+    airflow_timeout: float = Field(default=10, gt=0, le=300)
+    """How long one request to Airflow may take."""
+
+    airflow_connections: int = Field(default=16, ge=1, le=256)
+    """How many requests to Airflow may be under way at once."""
+
+    listen: Address = "127.0.0.1:50051"
+    """Where gRPC is served. Port 0 takes a free one."""
+
+    dags: Patterns | None = None
+    """Which DAGs are served: shell patterns of ids, separated by commas. All, when unset and
+    `listen` is a loopback address; must be set otherwise."""
+
+    run_id_prefix: str = Field(
+        default="grpc", max_length=64, pattern=r"^([A-Za-z0-9_.~:+-]*[A-Za-z0-9])$"
+    )
+    """How the ids of the gateway's runs begin. Replicas share it; other gateways on the same
+    Airflow need their own. Ends with a letter or digit."""
+
+    result_tasks: dict[str, Patterns] = Field(default_factory=dict)
+    """Result tasks by DAG id, for DAGs that declare none. In the environment: a JSON object."""
+
+    allow_result_task_ids: bool = True
+    """Whether a request may name the tasks whose values it wants."""
+
+    default_deadline: float = Field(default=300, gt=0)
+    """How long a call without a deadline waits."""
+
+    max_deadline: float = Field(default=3600, gt=0)
+    """How long any call waits at most."""
+
+    heartbeat_interval: float = Field(default=15, gt=0)
+    """How long a stream may be quiet before a heartbeat goes out."""
+
+    poll_interval_min: float = Field(default=0.1, ge=0.02)
+    """How often Airflow is asked for news while a young run is in flight."""
+
+    poll_interval_max: float = Field(default=2, gt=0)
+    """How often it is asked when all runs in flight are old, or Airflow struggles."""
+
+    max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """How large an answer may be. Stock gRPC clients refuse more than 4 MiB."""
+
+    reflection: bool | None = None
+    """Whether gRPC reflection is served. Unset: by `standalone` yes, by `serve` no."""
+
+    shutdown_grace: float = Field(default=10, ge=0)
+    """How long calls in flight may go on after SIGTERM."""
+
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    """The least serious line that is logged."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file."""
+        path = os.environ.get(CONFIG_ENV)
+        if not path:
+            return init_settings, env_settings
+        if not Path(path).is_file():
+            raise ValueError(f"{CONFIG_ENV} names {path}, which is no file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(path))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.airflow_token and (self.airflow_username or self.airflow_password):
+            raise ValueError("set airflow_token, or airflow_username and airflow_password, not both")
+        if bool(self.airflow_username) != bool(self.airflow_password):
+            raise ValueError("airflow_username and airflow_password go together")
+        if self.poll_interval_min > self.poll_interval_max:
+            raise ValueError("poll_interval_min must not exceed poll_interval_max")
+        if self.default_deadline > self.max_deadline:
+            raise ValueError("default_deadline must not exceed max_deadline")
+        return self
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether `listen` is reachable from this machine alone."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def shown(self) -> dict[str, Any]:
+        """Every effective setting by name, secrets masked."""
+        return {
+            name: "********" if isinstance(value, SecretStr) else value
+            for name, value in ((name, getattr(self, name)) for name in type(self).model_fields)
+        }
+
+
+def unknown_environment() -> list[str]:
+    """Variables that look like settings and are none: most likely typing errors."""
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | _FOREIGN_ENV
+    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)

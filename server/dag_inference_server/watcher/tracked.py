@@ -1,0 +1,136 @@
+"""A run in flight as the gateway knows it, and those who wait for news of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dag_inference_server.airflow import DagRun, TaskInstance
+
+RunKey = tuple[str, str]
+"""DAG id and run id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of a run at one moment."""
+
+    run: DagRun | None
+    """`None` until Airflow has told of it."""
+    instances: Mapping[tuple[str, int], TaskInstance]
+    """The task instances that Airflow has told of, by task id and map index."""
+
+    def of_task(self, task_id: str) -> list[TaskInstance]:
+        """The known instances of a task, in the order of their map indexes."""
+        found = [instance for key, instance in self.instances.items() if key[0] == task_id]
+        return sorted(found, key=lambda instance: instance.map_index)
+
+
+@dataclass(slots=True)
+class TrackedRun:
+    """One run in flight, however many calls wait for it."""
+
+    key: RunKey
+    since: datetime
+    """When it was first followed here, by Airflow's clock; it may be older than that."""
+    run: DagRun | None = None
+    instances: dict[tuple[str, int], TaskInstance] = field(default_factory=dict)
+    followers: set[Follower] = field(default_factory=set)
+
+    @property
+    def made(self) -> datetime:
+        """When the run was made, by Airflow's clock."""
+        return self.run.run_after if self.run else self.since
+
+    def learn(self, run: DagRun | None, instances: Iterable[TaskInstance]) -> None:
+        """Take in news, and wake the followers if it is any.
+
+        Deltas overlap and arrive in any order between two polls of different kinds:
+        what is known of a try is never replaced by what was true before.
+        """
+        news = False
+        if run is not None and not _is_older(run, self.run):
+            news |= run != self.run
+            self.run = run
+        for instance in instances:
+            known = self.instances.get(instance.key)
+            if instance != known and not _is_stale(instance, known):
+                self.instances[instance.key] = instance
+                news = True
+        if news:
+            for follower in self.followers:
+                follower.wake()
+
+    def snapshot(self) -> Snapshot:
+        """What is known now."""
+        return Snapshot(self.run, dict(self.instances))
+
+
+_ORDER = {"queued": 0, "running": 1}
+
+
+def _is_older(run: DagRun, known: DagRun | None) -> bool:
+    """Whether a read of a run is older than what is known of the same start of it.
+
+    Clearing a run queues it anew, with a new stamp.
+    """
+    return (
+        known is not None
+        and run.queued_at == known.queued_at
+        and _ORDER.get(run.state, 2) < _ORDER.get(known.state, 2)
+    )
+
+
+def _is_stale(instance: TaskInstance, known: TaskInstance | None) -> bool:
+    """Whether a read of a task instance is older than what is known of the same try."""
+    return (
+        known is not None
+        and known.id == instance.id
+        and known.is_final
+        and not instance.is_final
+    )
+
+
+class Follower:
+    """One call's view of a run: wakes when there is news."""
+
+    def __init__(self, tracked: TrackedRun) -> None:
+        """Follow `tracked`."""
+        self._tracked = tracked
+        self._news = asyncio.Event()
+        tracked.followers.add(self)
+
+    def wake(self) -> None:
+        """There is news."""
+        self._news.set()
+
+    async def news(self) -> Snapshot:
+        """Wait until something has changed since the last look, and look."""
+        await self._news.wait()
+        return self.look()
+
+    def look(self) -> Snapshot:
+        """What is known now."""
+        self._news.clear()
+        return self._tracked.snapshot()
+
+    def learn(self, run: DagRun | None = None, instances: Iterable[TaskInstance] = ()) -> None:
+        """Share what this call has read itself with everybody who follows the run."""
+        self._tracked.learn(run, instances)
+
+    def forget(self, instance: TaskInstance) -> None:
+        """Drop a task instance that turned out to be no longer what was known of it."""
+        if self._tracked.instances.get(instance.key) == instance:
+            del self._tracked.instances[instance.key]
+
+    def leave(self) -> bool:
+        """Follow no more; whether nobody else does."""
+        self._tracked.followers.discard(self)
+        return not self._tracked.followers
+
+
+def oldest(runs: Iterator[TrackedRun]) -> datetime | None:
+    """When the oldest of the runs was made."""
+    return min((tracked.made for tracked in runs), default=None)
