@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
+
 from dag_inference_server.airflow import AirflowApi, NotFound, Refused
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings

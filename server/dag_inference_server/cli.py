@@ -86,9 +86,7 @@ def standalone(
     try:
         from dag_inference_server.standalone import airflow, processes, progress
     except ImportError as error:
-        _fail(
-            f"{error.name} is not installed: install the extra dag-inference-server[standalone]."
-        )
+        _fail(f"{error.name} is not installed: install the extra dag-inference-server[standalone].")
     settings = _settings(config, listen=listen)
     if not settings.listens_on_loopback:
         _fail("standalone is for this machine alone: listen on 127.0.0.1.")

@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 
 import grpc
 import structlog
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from grpc_reflection.v1alpha import reflection
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.airflow import AirflowApi, Credentials, Transport
 from dag_inference_server.airflow.api import NotFound, Refused
 from dag_inference_server.catalog.catalog import Catalog
@@ -49,9 +49,7 @@ def connect(settings: Settings) -> Transport:
     """The way to Airflow that the settings describe."""
     return Transport(
         settings.airflow_url,
-        Credentials(
-            settings.airflow_username, settings.airflow_password, settings.airflow_token
-        ),
+        Credentials(settings.airflow_username, settings.airflow_password, settings.airflow_token),
         timeout=settings.airflow_timeout,
         connections=settings.airflow_connections,
     )
@@ -78,7 +76,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
     health, server, ready = Health(), _server(settings), asyncio.Event()
     pb_grpc.add_DagInferenceServicer_to_server(
-        DagInferenceServicer(
+        # What it does not serve yet answers UNIMPLEMENTED, by the generated base class.
+        DagInferenceServicer(  # type: ignore[abstract]
             Invocations(api, catalog, watcher, RunIds(settings.run_id_prefix)),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
             Limits(
@@ -158,7 +157,7 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
         retry=retry_if_exception_type((AirflowUnavailable, AirflowDenied, NotFound, Refused)),
         wait=wait_random_exponential(multiplier=0.5, max=5),
     )
-    version = await retrying(first_answer)
+    version: str = await retrying(first_answer)
     await health.set_serving(True)
     ready.set()
     log.info("airflow_ready", version=version)

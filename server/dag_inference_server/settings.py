@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     """The least serious line that is logged."""
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
@@ -148,7 +148,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.airflow_token and (self.airflow_username or self.airflow_password):
-            raise ValueError("set airflow_token, or airflow_username and airflow_password, not both")
+            raise ValueError(
+                "set airflow_token, or airflow_username and airflow_password, not both"
+            )
         if bool(self.airflow_username) != bool(self.airflow_password):
             raise ValueError("airflow_username and airflow_password go together")
         if self.poll_interval_min > self.poll_interval_max:

@@ -16,7 +16,7 @@ def plain_dict(struct: Struct) -> dict[str, Any]:
     return {key: _plain(value) for key, value in struct.fields.items()}
 
 
-def _plain(value: Value) -> Any:  # noqa: ANN401 - any JSON value
+def _plain(value: Value) -> Any:
     match value.WhichOneof("kind"):
         case "number_value":
             return _number(value.number_value)

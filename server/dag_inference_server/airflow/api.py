@@ -11,8 +11,8 @@ from typing import Any
 from airflow_client.client import (
     DAGApi,
     DagRunApi,
-    DagSourceApi,
     DAGRunPatchBody,
+    DagSourceApi,
     ExperimentalApi,
     TaskApi,
     TaskInstanceApi,
@@ -20,8 +20,8 @@ from airflow_client.client import (
     VersionApi,
     XComApi,
 )
-
 from dag_inference.errors import AirflowUnavailable
+
 from dag_inference_server.airflow.answers import (
     DagDetails,
     DagRun,
@@ -168,9 +168,7 @@ class AirflowApi:
         body = TriggerDAGRunPostBody(
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
-        answer = await self._send(
-            self._runs.trigger_dag_run_without_preload_content, dag_id, body
-        )
+        answer = await self._send(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
         return answer.read(DagRun)
 
     async def run(self, dag_id: str, run_id: str) -> DagRun:
@@ -368,5 +366,3 @@ def _accepted(answer: Answer) -> Answer:
             raise RunExists(detail)
         case _:
             raise Refused(detail)
-
-

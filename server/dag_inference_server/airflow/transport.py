@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import urllib3
 from airflow_client.client import ApiClient, Configuration
 from airflow_client.client.exceptions import ApiException
 from airflow_client.client.rest import RESTResponse
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import (
     AsyncRetrying,
@@ -22,7 +24,6 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answers import AccessToken
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -36,11 +37,11 @@ RETRY_AFTER = timedelta(seconds=1)
 _ATTEMPTS = 4
 
 
-class Operation(Protocol):
-    """A `…_without_preload_content` method of `airflow_client`, bound to its arguments."""
+Operation: TypeAlias = Callable[..., Any]
+"""A `…_without_preload_content` method of `airflow_client`, bound to its arguments.
 
-    def __call__(self, **request_options: Any) -> Any:
-        """Perform the request and hand over the response with its body unread."""
+Called with `_request_timeout`, it hands over the response with its body unread.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,8 @@ class Transport:
         configuration = self.client.configuration
         if configuration.access_token is None and self._credentials.username:
             await self._renew(None)
-        return configuration.access_token
+        token: str | None = configuration.access_token
+        return token
 
     async def _renew(self, stale: str | None) -> None:
         """Fetch a token, unless another call has replaced the stale one meanwhile."""
@@ -162,14 +164,12 @@ class Transport:
                 return
             answer = await self._perform(self._request_token)
             if answer.status in (400, 401, 403, 422):
-                raise AirflowDenied(
-                    f"Airflow refuses the password of {self._credentials.username}"
-                )
+                raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
             self.client.configuration.access_token = answer.read(AccessToken).access_token
 
     def _request_token(self, **_: Any) -> RESTResponse:
         password = self._credentials.password
-        return self.client.rest_client.request(
+        response: RESTResponse = self.client.rest_client.request(  # type: ignore[no-untyped-call]
             "POST",
             f"{self.url}/auth/token",
             headers={"Content-Type": "application/json", "Accept": "application/json"},
@@ -179,6 +179,7 @@ class Transport:
             },
             _request_timeout=self._timeout,
         )
+        return response
 
     def _why_denied(self, answer: Answer) -> str:
         if answer.status == 403:
@@ -199,8 +200,8 @@ class Transport:
     def _block_on(self, operation: Operation) -> tuple[int, bytes, datetime | None]:
         try:
             response = operation(_request_timeout=self._timeout)
-            raw: urllib3.BaseHTTPResponse = getattr(response, "response", response)
-            body = raw.data
+            raw: Any = getattr(response, "response", response)
+            body: bytes = raw.data
             return raw.status, body, _server_time(raw.headers.get("Date"))
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             raise AirflowUnavailable(
@@ -219,5 +220,3 @@ def _server_time(header: str | None) -> datetime | None:
 def _shortly(error: Exception) -> str:
     """The kind of an error; its text may hold addresses and is for the log alone."""
     return type(error).__name__
-
-

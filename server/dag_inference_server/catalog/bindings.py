@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-
 UNKNOWN = "?"
 """The root of the path of a name that the file does not bind."""
 

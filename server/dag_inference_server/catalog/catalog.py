@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from async_lru import alru_cache
-from grpc import StatusCode
-
 from dag_inference.errors import (
     AirflowDenied,
     AirflowUnavailable,
@@ -21,6 +19,8 @@ from dag_inference.errors import (
     ResultTaskUnknown,
     Subject,
 )
+from grpc import StatusCode
+
 from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
 from dag_inference_server.airflow.transport import RETRY_AFTER
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
@@ -132,7 +132,9 @@ class Catalog:
             return by_structure(tasks, None, 0)
         return by_structure(tasks, declared, edition.version)
 
-    async def _declared(self, edition: _Edition, tasks: Mapping[str, object]) -> frozenset[str] | None:
+    async def _declared(
+        self, edition: _Edition, tasks: Mapping[str, object]
+    ) -> frozenset[str] | None:
         if _numbers(await self._version()) < _DECLARES_SINCE:
             return frozenset()
         try:
@@ -172,7 +174,5 @@ def _numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: `3.3.2rc1` is (3, 3, 2)."""
     found = re.match(r"\d+(\.\d+)*", version)
     if found is None:
-        raise AirflowUnavailable(
-            f"Airflow's version {version!r} is none", retry_after=RETRY_AFTER
-        )
+        raise AirflowUnavailable(f"Airflow's version {version!r} is none", retry_after=RETRY_AFTER)
     return tuple(int(number) for number in found.group().split("."))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from dag_inference_server.catalog.bindings import UNKNOWN, Imported, Scope, TaskFunction, Unexplained
+from dag_inference_server.catalog.bindings import (
+    UNKNOWN,
+    Imported,
+    Scope,
+    TaskFunction,
+    Unexplained,
+)
 
 
 def is_airflow(path: str) -> bool:

@@ -65,12 +65,14 @@ def declared_results(source: str, dag_id: str, task_ids: Iterable[str]) -> froze
 # What may be called while the file is parsed, beside what Airflow and the
 # standard library offer: nothing here can reach a DAG that it is not given.
 _BUILTINS = frozenset(
-    "abs bool bytes dict enumerate float frozenset int len list max min print range repr reversed "
-    "round set sorted str sum tuple zip".split()
+    {"abs", "bool", "bytes", "dict", "enumerate", "float", "frozenset", "int", "len", "list"}
+    | {"max", "min", "print", "range", "repr", "reversed", "round", "set", "sorted", "str"}
+    | {"sum", "tuple", "zip"}
 )
 _STANDARD_LIBRARY = frozenset(
-    "collections datetime decimal functools itertools json logging math operator os pathlib "
-    "pendulum re string sys textwrap time typing uuid zoneinfo".split()
+    {"collections", "datetime", "decimal", "functools", "itertools", "json", "logging", "math"}
+    | {"operator", "os", "pathlib", "pendulum", "re", "string", "sys", "textwrap", "time"}
+    | {"typing", "uuid", "zoneinfo"}
 )
 _WIRING = frozenset({"set_downstream", "set_upstream", "as_setup", "as_teardown"})
 _ON_A_DAG = frozenset({"test", "cli"})
@@ -331,7 +333,8 @@ Scope.builtins = _BUILTIN_VALUES
 def _not_declaring(value: Value) -> Value:
     """Airflow's `result` may stand in a decorator, and nowhere else."""
     if isinstance(value, Imported) and is_airflow(value.path):
-        if value.path.rsplit(".", 1)[-1] in _DECLARING:
+        last = value.path.rsplit(".", 1)[-1]
+        if last in _DECLARING:
             raise Unexplained
     return value
 

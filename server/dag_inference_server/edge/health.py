@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import grpc
+from dag_inference.v1 import dag_inference_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
-
-from dag_inference.v1 import dag_inference_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DagInference"].full_name
 
@@ -28,6 +27,6 @@ class Health:
 
     async def set_serving(self, serving: bool) -> None:
         """Say whether calls are served."""
-        status = health_pb2.HealthCheckResponse.ServingStatus
+        answer = health_pb2.HealthCheckResponse
         for name in _NAMES:
-            await self._servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+            await self._servicer.set(name, answer.SERVING if serving else answer.NOT_SERVING)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
 from dag_inference.v1 import dag_inference_pb2 as pb
+
 from dag_inference_server.invocation.call import Call, ResultFormat
 from dag_inference_server.results.struct import Json, from_struct, parse_object
 
@@ -38,9 +39,7 @@ class Limits:
     allow_result_task_ids: bool
 
 
-def read_invoke(
-    request: pb.InvokeRequest, time_remaining: float | None, limits: Limits
-) -> Call:
+def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits: Limits) -> Call:
     """Turn a request into a call.
 
     Args:
@@ -70,7 +69,9 @@ def read_invoke(
             "run_timeout": request.HasField("run_timeout"),
         }
     )
-    check.that(request.on_deadline in _values(pb.OnDeadline), "on_deadline", "is not a known choice")
+    check.that(
+        request.on_deadline in _values(pb.OnDeadline), "on_deadline", "is not a known choice"
+    )
     check.that(
         request.on_disconnect in _values(pb.OnDisconnect), "on_disconnect", "is not a known choice"
     )

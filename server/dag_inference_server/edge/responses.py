@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from dag_inference.errors import ResultTooDeep, ResultTooLarge
+from dag_inference.v1 import dag_inference_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dag_inference.errors import ResultTooDeep, ResultTooLarge
-from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.catalog.plan import ResultRule
 from dag_inference_server.invocation.call import (

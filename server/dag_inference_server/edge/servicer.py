@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 import structlog
-
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
+
 from dag_inference_server.edge.requests import Limits, read_invoke
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.status import errors_as_status

@@ -9,12 +9,6 @@ from typing import Any
 
 import grpc
 import structlog
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
-from google.rpc.status_pb2 import Status
-
 from dag_inference.errors import (
     DOMAIN,
     DagInferenceError,
@@ -22,6 +16,11 @@ from dag_inference.errors import (
     GatewayBug,
     RunNotFound,
 )
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +54,9 @@ async def errors_as_status(context: grpc.aio.ServicerContext[Any, Any]) -> Async
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
     status = to_status(error)
-    log.info("call_failed", code=error.code.name, reason=error.reason, **error.subject.to_metadata())
+    log.info(
+        "call_failed", code=error.code.name, reason=error.reason, **error.subject.to_metadata()
+    )
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after is not None:
         # What a channel's retry policy goes by (gRFC A6).

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
+from dag_inference.v1 import dag_inference_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
 from dag_inference_server.invocation.call import Accepted, Call, Outcome

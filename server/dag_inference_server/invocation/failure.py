@@ -12,6 +12,7 @@ from dag_inference.errors import (
     Subject,
     TaskFailed,
 )
+
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.catalog.plan import Plan
 
@@ -52,14 +53,10 @@ def task_failed(run: DagRun, instance: TaskInstance) -> TaskFailed:
         "upstream_failed": "was not run, because a task before it failed",
     }.get(instance.state, f"failed on try {instance.try_number}")
     index = f" [{instance.map_index}]" if instance.map_index >= 0 else ""
-    return TaskFailed(
-        f"task {instance.task_id}{index} {what}", subject=_subject(run, instance)
-    )
+    return TaskFailed(f"task {instance.task_id}{index} {what}", subject=_subject(run, instance))
 
 
-def _culprit(
-    plan: Plan, run: DagRun, instances: Sequence[TaskInstance]
-) -> TaskInstance | None:
+def _culprit(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> TaskInstance | None:
     """The failed task that a caller should look at first.
 
     With known result tasks, one that they depend on. Otherwise any task may be what the

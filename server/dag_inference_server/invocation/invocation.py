@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
-
 from dag_inference.errors import (
     AirflowUnavailable,
     ConfInvalid,
@@ -26,6 +24,8 @@ from dag_inference.errors import (
     Subject,
     Violation,
 )
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
 from dag_inference_server.airflow import (
     AirflowApi,
     DagRun,
@@ -188,9 +188,7 @@ class _Invocation:
                 return outcome
             snapshot = await follower.news()
 
-    async def _judge(
-        self, plan: Plan, follower: Follower, snapshot: Snapshot
-    ) -> Outcome | None:
+    async def _judge(self, plan: Plan, follower: Follower, snapshot: Snapshot) -> Outcome | None:
         verdict = decide(plan, snapshot, self.listed)
         if isinstance(verdict, Unlisted):
             snapshot = await self._list(follower, verdict.task_id)
@@ -375,5 +373,3 @@ def _refusal(dag_id: str, detail: str) -> DagInferenceError:
         return DagNotTriggerable(f"{dag_id} does not allow manual runs", subject=subject)
     first_line = detail.splitlines()[0] if detail else "no reason given"
     return RequestInvalid(f"Airflow refuses the run: {first_line}", subject=subject)
-
-

@@ -40,8 +40,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run has ended, and the result tasks do not decide: nobody knows them, there are
-    none, or the end came before them."""
+    """The run has ended, and the result tasks do not decide.
+
+    Nobody knows them, there are none, or the end came before them.
+    """
 
 
 Verdict = Pending | Unlisted | Ready | Lost | Ended

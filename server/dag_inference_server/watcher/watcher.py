@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 import structlog
-
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
+
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, Refused, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
 from dag_inference_server.watcher.tracked import Follower, RunKey, TrackedRun, oldest
@@ -188,7 +188,7 @@ class Watcher:
     def _interval(self, failures: int) -> float:
         """Seconds until the next look."""
         if failures:
-            return min(self._interval_min * 2**failures, self._interval_max)
+            return min(self._interval_min * 2.0**failures, self._interval_max)
         youngest = max((tracked.made for tracked in self._runs.values()), default=None)
         if youngest is None:
             return self._interval_min

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
-    BadRequest,
-    ErrorInfo,
-    RetryInfo,
-)
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from grpc_status import rpc_status
-from typer.testing import CliRunner, Result
-
 from dag_inference import cli
 from dag_inference._cli.exits import table
 from dag_inference.errors import BY_REASON, DOMAIN
 from dag_inference.v1 import dag_inference_pb2 as pb
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+from typer.testing import CliRunner, Result
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +36,7 @@ Serve = Callable[..., str]
 RUN = pb.Run(dag_id="iris", run_id="grpc__1", state=pb.RUN_STATE_RUNNING, url="http://airflow/1")
 
 
-def run(*arguments: str, **options: Any) -> Result:  # noqa: ANN401 - as CliRunner has them
+def run(*arguments: str, **options: Any) -> Result:
     """Run the command line in this process."""
     return CliRunner().invoke(cli.app, list(arguments), **options)
 
@@ -66,7 +65,7 @@ def speak(request: object, context: grpc.ServicerContext) -> Iterator[pb.InvokeS
     yield pb.InvokeStreamResponse(result=response)
 
 
-def abort(reason: str, code: grpc.StatusCode, *details: Any) -> Callable[..., Any]:  # noqa: ANN401
+def abort(reason: str, code: grpc.StatusCode, *details: Any) -> Callable[..., Any]:
     """A method that ends with a reason of the contract."""
     status = Status(code=code.value[0], message="It went wrong.")
     subject = {"dag_id": "iris", "run_id": "grpc__1", "task_id": "predict", "try_number": "2"}

@@ -10,14 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
-    BadRequest,
-    ErrorInfo,
-    RetryInfo,
-)
-from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from grpc_status import rpc_status
-
 from dag_inference import (
     AsyncDagInferenceClient,
     DagInferenceClient,
@@ -29,6 +21,13 @@ from dag_inference import (
 )
 from dag_inference.errors import BY_REASON, DOMAIN
 from dag_inference.v1 import dag_inference_pb2 as pb
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -9,8 +9,6 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
-
 from dag_inference import (
     AsyncDagInferenceClient,
     DagInferenceClient,
@@ -21,6 +19,7 @@ from dag_inference import (
     Timing,
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
+from google.protobuf import json_format
 
 Serve = Callable[..., str]
 

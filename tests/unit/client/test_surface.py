@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 import dag_inference
+import pytest
 from dag_inference import errors
 
 
