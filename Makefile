@@ -31,7 +31,7 @@ $(PROTOC_READY): constraints/protos.txt | $(READY)
 	touch $@
 
 demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1 to end then
-	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
+	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
 test: $(READY) ## Every test, the end-to-end ones against a real Airflow
 	$(BIN)/pytest
@@ -54,14 +54,17 @@ format: $(READY) ## Format and mend what can be mended by itself
 	$(BIN)/buf format --write
 
 generate: $(PROTOC_READY) ## Make the Python stubs from the protos
+	mkdir -p $(STUBS)
 	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -I protos \
 	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
 
-generated-fresh: generate
-	@git diff --exit-code --stat -- $(STUBS)/dag_inference/v1 \
-	  && test -z "$$(git status --porcelain -- $(STUBS)/dag_inference/v1)" \
-	  || { echo "The stubs are stale: run 'make generate' and commit them."; exit 1; }
+generated-fresh:
+	rm -rf .fresh
+	$(MAKE) --no-print-directory generate STUBS=.fresh
+	@diff -r -x __init__.py -x __pycache__ .fresh/dag_inference/v1 clients/python/dag_inference/v1 \
+	  || { echo "The stubs are stale: run 'make generate'."; exit 1; }
+	rm -rf .fresh
 
 lock: $(READY) ## Pin the newest versions that fit
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:dev server/pyproject.toml \

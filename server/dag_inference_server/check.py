@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-
 from dag_inference_server.airflow import AirflowApi, NotFound, Refused
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings
@@ -29,16 +28,15 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
     try:
         try:
             yield f"Airflow {await api.version()} answers at {settings.airflow_url}."
-        except (AirflowUnavailable, NotFound, Refused) as error:
-            what = error.message if isinstance(error, AirflowUnavailable) else "no Airflow answers"
-            raise CheckFailed(f"{what}. Set AIRFLOW_URL to where its API server is.") from error
-        try:
             await api.prove_account()
             yield "It accepts the gateway's account."
         except AirflowDenied as error:
             raise CheckFailed(
                 f"{error.message}. Set AIRFLOW_USERNAME and AIRFLOW_PASSWORD, or AIRFLOW_TOKEN."
             ) from error
+        except (AirflowUnavailable, NotFound, Refused) as error:
+            what = error.message if isinstance(error, AirflowUnavailable) else "no Airflow answers"
+            raise CheckFailed(f"{what}. Set AIRFLOW_URL to where its API server is.") from error
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
             ("read XComs", api.prove_may_read_values),
@@ -47,8 +45,8 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
                 await attempt()
             except AirflowDenied as error:
                 raise CheckFailed(f"The account may not {what}: {error.message}.") from error
+            except (AirflowUnavailable, Refused) as error:
+                raise CheckFailed(f"Whether the account may {what} is unknown: {error}.") from error
             yield f"The account may {what}."
-    except AirflowUnavailable as error:
-        raise CheckFailed(f"{error.message}.") from error
     finally:
         transport.close()

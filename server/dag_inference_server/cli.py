@@ -6,9 +6,9 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +23,7 @@ from dag_inference_server.settings import (
     Settings,
     unknown_environment,
 )
+from dag_inference_server.signals import Signals
 
 app = typer.Typer(
     help="Call an Apache Airflow DAG like any other gRPC method: the gateway.",
@@ -65,7 +66,10 @@ def serve(
                 f"{settings.listen} is reachable from other machines: "
                 f"say which DAGs are served, with {ENV_PREFIX}DAGS."
             )
-    asyncio.run(_serve(settings, lambda port: _errors.print(f"gRPC on port {port}")))
+    try:
+        asyncio.run(_serve(settings, Signals(), lambda port: print(f"gRPC on port {port}")))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -91,10 +95,14 @@ def standalone(
     if not settings.listens_on_loopback:
         _fail("standalone is for this machine alone: listen on 127.0.0.1.")
     _check_free(settings.listen)
-    _interrupt_on(signal.SIGTERM)
+    signals = Signals()
     try:
         with airflow.running_airflow(
-            state, dags or [airflow.EXAMPLE_DAGS], airflow_port, progress.Progress()
+            state,
+            dags or [airflow.EXAMPLE_DAGS],
+            airflow_port,
+            progress.Progress(),
+            ending=signals.ignore,
         ) as embedded:
             settings = _settings(
                 config,
@@ -108,6 +116,7 @@ def standalone(
             asyncio.run(
                 _serve(
                     settings,
+                    signals,
                     lambda port: _print_welcome(port, embedded.url, embedded.password),
                     embedded.check,
                 )
@@ -184,17 +193,9 @@ def _check_free(address: str) -> None:
             _fail(f"{address} is taken. Name another with --listen, for example 127.0.0.1:0.")
 
 
-def _interrupt_on(number: signal.Signals) -> None:
-    """End in order on that signal, too, as on Ctrl-C."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    signal.signal(number, interrupt)
-
-
 async def _serve(
     settings: Settings,
+    signals: Signals,
     started: Callable[[int], None],
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -202,18 +203,20 @@ async def _serve(
     from dag_inference_server.gateway import CannotListen, serving
 
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+
+    def stop_soon() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
     try:
-        async with serving(settings) as gateway:
-            started(gateway.port)
-            while not stop.is_set():
-                check()
-                try:
-                    async with asyncio.timeout(1):
-                        await stop.wait()
-                except TimeoutError:
-                    pass
+        with signals.calling(stop_soon):
+            async with serving(settings) as gateway:
+                started(gateway.port)
+                while not stop.is_set():
+                    check()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await stop.wait()
     except CannotListen as error:
         _fail(f"{error}.")
 

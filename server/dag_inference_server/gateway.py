@@ -10,11 +10,11 @@ from fnmatch import fnmatchcase
 
 import grpc
 import structlog
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from grpc_reflection.v1alpha import reflection
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.airflow import AirflowApi, Credentials, Transport
 from dag_inference_server.airflow.api import NotFound, Refused
 from dag_inference_server.catalog.catalog import Catalog

@@ -7,6 +7,7 @@ Every setting is an environment variable `DAG_INFERENCE_<NAME>`; the file named 
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,15 @@ def _split_commas(value: object) -> object:
     return value
 
 
+def _parse_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError('must be a JSON object, for example {"my_dag": "my_task"}') from None
+
+
 def _is_address(value: str) -> str:
     host, separator, port = value.rpartition(":")
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
@@ -48,6 +58,7 @@ def _is_http_url(value: str) -> str:
 
 
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+PatternsByDag = Annotated[dict[str, Patterns], NoDecode, BeforeValidator(_parse_json)]
 Address = Annotated[str, AfterValidator(_is_address)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 
@@ -60,6 +71,8 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        # The input may be a password.
+        hide_input_in_errors=True,
         use_attribute_docstrings=True,
         validate_default=True,
     )
@@ -96,7 +109,7 @@ class Settings(BaseSettings):
     """How the ids of the gateway's runs begin. Replicas share it; other gateways on the same
     Airflow need their own. Ends with a letter or digit."""
 
-    result_tasks: dict[str, Patterns] = Field(default_factory=dict)
+    result_tasks: PatternsByDag = Field(default_factory=dict)
     """Result tasks by DAG id, for DAGs that declare none. In the environment: a JSON object."""
 
     allow_result_task_ids: bool = True

@@ -20,8 +20,8 @@ from airflow_client.client import (
     VersionApi,
     XComApi,
 )
-from dag_inference.errors import AirflowUnavailable
 
+from dag_inference.errors import AirflowUnavailable
 from dag_inference_server.airflow.answers import (
     DagDetails,
     DagRun,

@@ -15,7 +15,6 @@ import urllib3
 from airflow_client.client import ApiClient, Configuration
 from airflow_client.client.exceptions import ApiException
 from airflow_client.client.rest import RESTResponse
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import (
     AsyncRetrying,
@@ -24,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answers import AccessToken
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,19 +22,34 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """A function or class of the file's own, whose inside is not read."""
+    """A function or class of the file's own, whose inside is not read, or what holds one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tangled:
+    """What holds a task or a DAG, or was made of one: a list of tasks, a part of an output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """Something from elsewhere, by its dotted path."""
+    """Something from elsewhere, by its dotted path, or what a library made."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
+class DagFunction:
+    """A function under `@dag`. Calling it makes the DAG."""
+
+    dag_id: str
+    node: ast.FunctionDef
+
+
+@dataclass(frozen=True, slots=True)
 class DagName:
-    """A DAG, or a function that makes one."""
+    """A DAG."""
+
+    dag_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class Partial:
 class TaskOutput:
     """What a task returns, whole."""
 
+    dag_id: str
     task_id: str
 
 
@@ -65,10 +81,12 @@ class TaskOutput:
 class Operator:
     """A task made of an operator class."""
 
+    dag_id: str
     task_id: str
 
 
-Value = Plain | Opaque | Imported | DagName | TaskFunction | Partial | TaskOutput | Operator
+OfADag = DagFunction | DagName | TaskFunction | Partial | TaskOutput | Operator | Tangled
+Value = Plain | Opaque | Imported | OfADag
 
 
 class Scope:
@@ -77,18 +95,15 @@ class Scope:
     builtins: ClassVar[Mapping[str, Value]] = {}
 
     def __init__(
-        self, outer: Scope | None = None, *, in_dag: bool = False, in_dag_function: bool = False
+        self, outer: Scope | None = None, *, dag_id: str | None = None, is_class: bool = False
     ) -> None:
         """Start empty inside `outer`."""
         self._names: dict[str, Value] = {}
         self._outer = outer
-        self.in_dag = in_dag
-        """Whether tasks made now belong to the DAG that is read."""
-        self.in_dag_function = in_dag_function
-
-    def inside(self, *, in_dag: bool, in_dag_function: bool) -> Scope:
-        """A scope that sees this one's names."""
-        return Scope(self, in_dag=in_dag, in_dag_function=in_dag_function)
+        self.dag_id = dag_id
+        """The DAG that tasks made now belong to."""
+        self.is_class = is_class
+        """Whether it is a class's body, whose names no scope inside it sees."""
 
     def bind(self, name: str, value: Value) -> None:
         """Let a name stand for a value from here on."""
@@ -106,17 +121,6 @@ class Scope:
             if alias.name == "*":
                 raise Unexplained
             self.bind(alias.asname or alias.name, Imported(f"{module}.{alias.name}"))
-
-    def forget(self, statements: Iterable[ast.stmt]) -> None:
-        """Let every name that these statements may bind stand for nothing known."""
-        for statement in statements:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    self.bind(node.id, DagName())
-                elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    self.bind(node.name, DagName())
-                elif isinstance(node, ast.Import | ast.ImportFrom):
-                    self.bind_import(node)
 
     def look_up(self, name: str) -> Value:
         """What a name stands for; a name nobody bound is a stranger."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from async_lru import alru_cache
+from grpc import StatusCode
+
 from dag_inference.errors import (
     AirflowDenied,
     AirflowUnavailable,
@@ -19,8 +21,6 @@ from dag_inference.errors import (
     ResultTaskUnknown,
     Subject,
 )
-from grpc import StatusCode
-
 from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
 from dag_inference_server.airflow.transport import RETRY_AFTER
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
@@ -94,16 +94,44 @@ class Catalog:
             AirflowUnavailable: Airflow does not tell.
             AirflowDenied: Airflow refuses the account.
         """
+        details = await self._look_up(dag_id)
+        _check_callable(details)
+        return await self._plan(details, requested)
+
+    async def plan_for_run(self, dag_id: str, version: int, requested: Sequence[str] = ()) -> Plan:
+        """The plan for a run that exists, whether or not its DAG can still be called.
+
+        Args:
+            dag_id: The DAG.
+            version: The version that the run was made with.
+            requested: The result tasks that the call names, if it does.
+
+        Raises:
+            As `plan`, but for what would only forbid another run.
+        """
+        plan = await self._plan(await self._look_up(dag_id), requested)
+        return plan.for_version(version)
+
+    def check_served(self, dag_id: str) -> None:
+        """Raise `DagNotAllowed` if the DAG is not served; Airflow is not asked."""
         if not self._serves(dag_id):
             raise DagNotAllowed(f"this gateway does not serve {dag_id}", subject=Subject(dag_id))
+
+    async def _look_up(self, dag_id: str) -> DagDetails:
+        self.check_served(dag_id)
         try:
-            details = await self._details(dag_id)
-            _check_callable(details)
-            plan = await self._structure(
-                _Edition(dag_id, details.version, details.last_parsed_time)
-            )
+            return await self._details(dag_id)
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {dag_id}", subject=Subject(dag_id)) from error
+
+    async def _plan(self, details: DagDetails, requested: Sequence[str]) -> Plan:
+        edition = _Edition(details.dag_id, details.version, details.last_parsed_time)
+        try:
+            plan = await self._structure(edition)
+        except NotFound as error:
+            raise DagNotFound(
+                f"Airflow no longer has the DAG {details.dag_id}", subject=Subject(details.dag_id)
+            ) from error
         return self._choose(plan, details, requested)
 
     def _choose(self, plan: Plan, details: DagDetails, requested: Sequence[str]) -> Plan:

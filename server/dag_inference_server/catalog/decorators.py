@@ -20,7 +20,7 @@ def is_airflow(path: str) -> bool:
 
 def dag_id_of(function: ast.FunctionDef, scope: Scope) -> str | None:
     """The id of the DAG that a `@dag` function makes; `None` for another function."""
-    makers = [d for d in function.decorator_list if _last(_path(d, scope)) == "dag"]
+    makers = [d for d in function.decorator_list if _last(path_of(d, scope)) == "dag"]
     if not makers:
         return None
     if len(function.decorator_list) > 1:
@@ -31,8 +31,8 @@ def dag_id_of(function: ast.FunctionDef, scope: Scope) -> str | None:
     return _dag_id(call) or function.name
 
 
-def dag_id_of_with(node: ast.With, scope: Scope) -> str:
-    """The id of the DAG of a `with DAG(…)`.
+def dag_of_with(node: ast.With, scope: Scope) -> tuple[str, ast.Call]:
+    """The id of the DAG of a `with DAG(…)`, and the call that makes it.
 
     Raises:
         Unexplained: It is another `with`.
@@ -40,23 +40,23 @@ def dag_id_of_with(node: ast.With, scope: Scope) -> str:
     call = node.items[0].context_expr
     if len(node.items) != 1 or not isinstance(call, ast.Call):
         raise Unexplained
-    if _last(_path(call, scope)) != "DAG":
+    if _last(path_of(call, scope)) != "DAG":
         raise Unexplained
     dag_id = _dag_id(call)
     if dag_id is None:
         raise Unexplained
-    return dag_id
+    return dag_id, call
 
 
 def task_function(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, scope: Scope
+    node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope
 ) -> TaskFunction | None:
     """The task that a decorated function stands for; `None` for any other definition."""
-    if isinstance(node, ast.ClassDef) or not node.decorator_list:
+    if not node.decorator_list:
         return None
     task_id, is_task, is_result = node.name, False, False
     for decorator in node.decorator_list:
-        match _path(decorator, scope).split("."):
+        match path_of(decorator, scope).split("."):
             case ["airflow", *_, "task"] | ["airflow", *_, "task", _]:
                 is_task = True
                 task_id = _task_id(decorator) or task_id
@@ -69,13 +69,13 @@ def task_function(
     return TaskFunction(task_id, is_result) if is_task else None
 
 
-def _path(decorator: ast.expr, scope: Scope) -> str:
-    """The dotted path that an expression names, through the file's imports."""
+def path_of(decorator: ast.expr, scope: Scope) -> str:
+    """The dotted path that an expression names or calls, through the file's imports."""
     match decorator:
         case ast.Call(func=function):
-            return _path(function, scope)
+            return path_of(function, scope)
         case ast.Attribute(value=inner, attr=attribute):
-            return f"{_path(inner, scope)}.{attribute}"
+            return f"{path_of(inner, scope)}.{attribute}"
         case ast.Name(id=name):
             found = scope.look_up(name)
             return found.path if isinstance(found, Imported) else f"{UNKNOWN}.{name}"

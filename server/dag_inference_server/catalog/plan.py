@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from dag_inference_server.airflow import Task
@@ -28,6 +28,9 @@ class ResultRule(StrEnum):
     RUN_END = "run_end"
 
 
+_NAMED = frozenset({ResultRule.REQUEST, ResultRule.TAG, ResultRule.SETTING})
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to wait for."""
@@ -39,6 +42,16 @@ class Plan:
     """The tasks of the DAG's version."""
     version: int
     """The DAG's version; 0 if Airflow does not tell."""
+
+    def for_version(self, version: int) -> Plan:
+        """The plan for a run of a version that may be another one.
+
+        Named result tasks stay; what the structure of this version says does not hold
+        for that one, and such a run is waited for to its end.
+        """
+        if version == self.version or self.rule in _NAMED:
+            return self
+        return replace(self, rule=ResultRule.RUN_END, task_ids=(), version=version)
 
     def is_teardown(self, task_id: str) -> bool:
         """Whether a task only cleans up, so that its failure spoils nothing."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import grpc
-from dag_inference.v1 import dag_inference_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+
+from dag_inference.v1 import dag_inference_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DagInference"].full_name
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, TypedDict
 
 from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
 from dag_inference.v1 import dag_inference_pb2 as pb
-
-from dag_inference_server.invocation.call import Call, ResultFormat
+from dag_inference_server.invocation.call import Attachment, Call, ResultFormat
 from dag_inference_server.results.struct import Json, from_struct, parse_object
 
 MAX_ID_BYTES = 250
@@ -20,6 +20,7 @@ MAX_RESULT_TASKS = 32
 # Airflow's own rule (`airflow._shared.dagnode.node.KEY_REGEX`). What it lets
 # through and a URL path does not: `.` and `..`.
 _ID = re.compile(r"[\w.-]+")
+_RUN_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:+-]+")
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 _FORMATS = {
@@ -28,6 +29,9 @@ _FORMATS = {
     pb.RESULT_FORMAT_JSON: ResultFormat.JSON,
     pb.RESULT_FORMAT_REFERENCE: ResultFormat.REFERENCE,
 }
+
+
+_Request: TypeAlias = pb.InvokeRequest | pb.WaitRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,7 @@ def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits:
         OptionNotAllowed: A field is set that the operator forbids.
     """
     check = _Check()
-    check.id("dag_id", request.dag_id)
-    check.result_task_ids(request.result_task_ids)
+    check.wanted(request)
     if request.request_id:
         check.that(
             _REQUEST_ID.fullmatch(request.request_id) is not None,
@@ -61,31 +64,47 @@ def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits:
             "must be 1 to 128 printable ASCII characters",
         )
     conf = check.conf(request)
-    check.that(request.result_format in _FORMATS, "result_format", "is not a known format")
-    check.not_served_yet(
-        {
-            "on_deadline": request.on_deadline == pb.ON_DEADLINE_CANCEL,
-            "on_disconnect": request.on_disconnect == pb.ON_DISCONNECT_CANCEL,
-            "run_timeout": request.HasField("run_timeout"),
-        }
-    )
-    check.that(
-        request.on_deadline in _values(pb.OnDeadline), "on_deadline", "is not a known choice"
-    )
-    check.that(
-        request.on_disconnect in _values(pb.OnDisconnect), "on_disconnect", "is not a known choice"
-    )
+    check.not_served_yet("run_timeout", request.HasField("run_timeout"))
     check.done()
+    return Call(
+        **_wanted(request, time_remaining, limits), conf=conf, request_id=request.request_id or None
+    )
+
+
+def read_wait(request: pb.WaitRequest, time_remaining: float | None, limits: Limits) -> Attachment:
+    """Turn a request into an attachment, as `read_invoke`."""
+    check = _Check()
+    check.wanted(request)
+    check.that(request.run_id != "", "run_id", "is required")
+    if request.run_id:
+        check.that(
+            _RUN_ID.fullmatch(request.run_id) is not None and len(request.run_id) <= MAX_ID_BYTES,
+            "run_id",
+            f"must be letters, digits and any of _.~:+-, at most {MAX_ID_BYTES} bytes",
+        )
+    check.done()
+    return Attachment(**_wanted(request, time_remaining, limits), run_id=request.run_id)
+
+
+class _Fields(TypedDict):
+    """The fields of `Wanted`."""
+
+    dag_id: str
+    result_task_ids: tuple[str, ...]
+    result_format: ResultFormat
+    patience: float
+    last_look: float
+
+
+def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> _Fields:
     if request.result_task_ids and not limits.allow_result_task_ids:
         raise OptionNotAllowed(
             "this gateway does not let a request choose its result_task_ids",
             subject=Subject(request.dag_id),
         )
     patience, last_look = _patience(time_remaining, limits)
-    return Call(
+    return _Fields(
         dag_id=request.dag_id,
-        conf=conf,
-        request_id=request.request_id or None,
         result_task_ids=tuple(request.result_task_ids),
         result_format=_FORMATS[request.result_format],
         patience=patience,
@@ -112,11 +131,6 @@ _MARGIN_MAX = 0.2
 _LAST_LOOK = 0.1
 
 
-def _values(enum: object) -> list[int]:
-    values: list[int] = enum.values()  # type: ignore[attr-defined]
-    return values
-
-
 class _Check:
     """Gathers what is wrong with a request, to say it all at once."""
 
@@ -126,6 +140,19 @@ class _Check:
     def that(self, holds: bool, field: str, otherwise: str) -> None:
         if not holds:
             self._violations.append(Violation(field, otherwise))
+
+    def wanted(self, request: _Request) -> None:
+        self.id("dag_id", request.dag_id)
+        self.result_task_ids(request.result_task_ids)
+        for field, enum in (
+            ("result_format", pb.ResultFormat),
+            ("on_deadline", pb.OnDeadline),
+            ("on_disconnect", pb.OnDisconnect),
+        ):
+            known = getattr(request, field) in enum.values()
+            self.that(known, field, "is not a choice of this version")
+        self.not_served_yet("on_deadline", request.on_deadline == pb.ON_DEADLINE_CANCEL)
+        self.not_served_yet("on_disconnect", request.on_disconnect == pb.ON_DISCONNECT_CANCEL)
 
     def id(self, field: str, value: str) -> None:
         self.that(value != "", field, "is required")
@@ -164,9 +191,8 @@ class _Check:
             self._violations.append(Violation(field, str(error)))
             return {}
 
-    def not_served_yet(self, fields: Mapping[str, bool]) -> None:
-        for field, is_set in fields.items():
-            self.that(not is_set, field, "is not served by this version of the gateway yet")
+    def not_served_yet(self, field: str, is_set: bool) -> None:
+        self.that(not is_set, field, "is not served by this version of the gateway yet")
 
     def done(self) -> None:
         if not self._violations:

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from dag_inference.errors import ResultTooDeep, ResultTooLarge
-from dag_inference.v1 import dag_inference_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dag_inference.errors import ResultTooDeep, ResultTooLarge
+from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.catalog.plan import ResultRule
 from dag_inference_server.invocation.call import (
     Accepted,
-    Call,
     Outcome,
     ResultFormat,
     ResultReference,
     Timing,
+    Wanted,
 )
 from dag_inference_server.results.shape import ResultKind
 from dag_inference_server.results.struct import to_struct
@@ -82,7 +82,7 @@ class Responses:
             end_time=_timestamp(run.end_date),
         )
 
-    def outcome(self, call: Call, outcome: Outcome) -> pb.InvokeResponse:
+    def outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
         """The answer to a call.
 
         Raises:
@@ -90,12 +90,12 @@ class Responses:
             ResultTooLarge: The answer is larger than the limit.
         """
         response = pb.InvokeResponse(run=self.run(outcome.run), timing=_timing(outcome.timing))
-        if call.result_format is ResultFormat.REFERENCE:
+        if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
             response.result_reference.extend(references)
         elif (result := outcome.result) is not None:
             response.result_kind = _KINDS[result.kind]
-            if call.result_format is ResultFormat.STRUCT:
+            if wanted.result_format is ResultFormat.STRUCT:
                 try:
                     response.result.CopyFrom(to_struct(result.document))
                 except ValueError as error:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
-import structlog
+
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
-
-from dag_inference_server.edge.requests import Limits, read_invoke
+from dag_inference_server.edge.requests import Limits, read_invoke, read_wait
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.status import errors_as_status
 from dag_inference_server.edge.stream import EventStream
-from dag_inference_server.invocation.call import Accepted
+from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.watcher import Snapshot
-
-log = structlog.get_logger(__name__)
 
 RUN_ID_KEY = "dag-run-id"
 """Initial metadata: the run id, as soon as the run exists."""
@@ -49,11 +46,18 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and answer with its result."""
         async with errors_as_status(context):
             call = read_invoke(request, context.time_remaining(), self._limits)
-            outcome = await self._invocations.invoke(call, _Quiet(context))
-            response = self._responses.outcome(call, outcome)
-            log.info("invoked", dag_id=call.dag_id, run_id=outcome.run.run_id)
-            return response
-        raise AssertionError("abort does not return")
+            return await self._answer(call, self._invocations.invoke(call, _Quiet(context)))
+
+    async def Wait(  # noqa: N802
+        self,
+        request: pb.WaitRequest,
+        context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeResponse],
+    ) -> pb.InvokeResponse:
+        """Answer with the result of a run that exists."""
+        async with errors_as_status(context):
+            attachment = read_wait(request, context.time_remaining(), self._limits)
+            work = self._invocations.wait(attachment, _Quiet(context))
+            return await self._answer(attachment, work)
 
     async def InvokeStream(  # noqa: N802
         self,
@@ -63,14 +67,32 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and show every step until its result."""
         async with errors_as_status(context):
             call = read_invoke(request, context.time_remaining(), self._limits)
-            stream = EventStream(
-                self._responses,
-                lambda run_id: context.send_initial_metadata(((RUN_ID_KEY, run_id),)),
-                heartbeat_interval=self._heartbeat_interval,
-            )
+            stream = self._stream(context)
             async for event in stream.events(call, self._invocations.invoke(call, stream)):
                 yield event
-            log.info("streamed", dag_id=call.dag_id, run_id=stream.run_id)
+
+    async def Watch(  # noqa: N802
+        self,
+        request: pb.WaitRequest,
+        context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeStreamResponse],
+    ) -> AsyncIterator[pb.InvokeStreamResponse]:
+        """Show where a run that exists stands, and every step from there on."""
+        async with errors_as_status(context):
+            attachment = read_wait(request, context.time_remaining(), self._limits)
+            stream = self._stream(context)
+            work = self._invocations.wait(attachment, stream)
+            async for event in stream.events(attachment, work):
+                yield event
+
+    async def _answer(self, wanted: Wanted, work: Awaitable[Outcome]) -> pb.InvokeResponse:
+        return self._responses.outcome(wanted, await work)
+
+    def _stream(self, context: grpc.aio.ServicerContext[Any, Any]) -> EventStream:
+        return EventStream(
+            self._responses,
+            lambda run_id: context.send_initial_metadata(((RUN_ID_KEY, run_id),)),
+            heartbeat_interval=self._heartbeat_interval,
+        )
 
 
 class _Quiet:

@@ -9,6 +9,12 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
 from dag_inference.errors import (
     DOMAIN,
     DagInferenceError,
@@ -16,11 +22,6 @@ from dag_inference.errors import (
     GatewayBug,
     RunNotFound,
 )
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 
 log = structlog.get_logger(__name__)
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
-from dag_inference.v1 import dag_inference_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
-from dag_inference_server.invocation.call import Accepted, Call, Outcome
+from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
 from dag_inference_server.watcher import Snapshot
 
 
@@ -47,11 +47,6 @@ class EventStream:
         self._told_run: DagRun | None = None
         self._told: dict[tuple[str, int], tuple[str, int]] = {}
 
-    @property
-    def run_id(self) -> str | None:
-        """The run, once its reader has been told of it."""
-        return self._told_run.run_id if self._told_run else None
-
     async def accepted(self, event: Accepted) -> None:
         """The run exists."""
         await self._send_run_id(event.run.run_id)
@@ -64,7 +59,7 @@ class EventStream:
         self._news.set()
 
     async def events(
-        self, call: Call, work: Coroutine[Any, Any, Outcome]
+        self, wanted: Wanted, work: Coroutine[Any, Any, Outcome]
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Do the work, and yield every event of it; the last one is the result.
 
@@ -84,7 +79,7 @@ class EventStream:
                 for event in self._to_tell():
                     yield event
                 if done:
-                    yield _event(result=self._responses.outcome(call, working.result()))
+                    yield _event(result=self._responses.outcome(wanted, working.result()))
                     return
         finally:
             working.cancel()

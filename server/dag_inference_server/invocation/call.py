@@ -23,21 +23,34 @@ class ResultFormat(StrEnum):
     REFERENCE = "reference"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a DAG, checked for form."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a caller wants of a run, checked for form."""
 
     dag_id: str
-    conf: Mapping[str, Json]
-    request_id: str | None
-    """The idempotency key; `None` for a run of its own."""
-    result_task_ids: tuple[str, ...]
+    result_task_ids: tuple[str, ...] = ()
     """The result tasks that the caller names, if it does."""
-    result_format: ResultFormat
+    result_format: ResultFormat = ResultFormat.STRUCT
     patience: float
     """Seconds until the answer has to be ready."""
     last_look: float
     """Seconds that may pass after that on finding out where the run stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Wanted):
+    """A run that is to be made."""
+
+    conf: Mapping[str, Json]
+    request_id: str | None = None
+    """The idempotency key; `None` for a run of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment(Wanted):
+    """A run that is to be waited for."""
+
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from dag_inference.errors import (
     Subject,
     TaskFailed,
 )
-
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.catalog.plan import Plan
 
@@ -34,7 +33,8 @@ def explain(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> DagIn
     culprit = _culprit(plan, run, instances)
     if culprit is not None:
         return task_failed(run, culprit)
-    if run.state == "failed":
+    # A cancelled run whose teardown then succeeds ends as `success`.
+    if run.state == "failed" or _is_cancelled(run):
         return _ended_from_outside(run)
     results = [instance for instance in instances if instance.task_id in plan.task_ids]
     if results and all(instance.state == "skipped" for instance in results):
@@ -82,9 +82,13 @@ def _bears_on(plan: Plan, task_id: str, result_id: str) -> bool:
     return task_id == result_id or plan.leads_to(task_id, result_id)
 
 
+def _is_cancelled(run: DagRun) -> bool:
+    return (run.note or "").startswith(CANCEL_MARK)
+
+
 def _ended_from_outside(run: DagRun) -> DagInferenceError:
     subject = Subject(run.dag_id, run.run_id, run.state)
-    if (run.note or "").startswith(CANCEL_MARK):
+    if _is_cancelled(run):
         return RunCancelled("the run was cancelled through the gateway", subject=subject)
     return RunTimedOut(
         "the run was ended without a failed task: by its own timeout, or by hand", subject=subject

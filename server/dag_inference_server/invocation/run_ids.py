@@ -11,14 +11,18 @@ class RunIds:
 
     def __init__(self, prefix: str) -> None:
         """Use `prefix`, which ends with a letter or digit."""
-        self._prefix = prefix
+        self._prefix = f"{prefix}-"
 
     def make(self, dag_id: str, request_id: str | None) -> str:
         """The id for a call's run: random, or the same for the same request id."""
         if request_id is None:
-            return f"{self._prefix}-{uuid.uuid4().hex}"
+            return f"{self._prefix}{uuid.uuid4().hex}"
         # A name for the caller will stand first, once there is one. Lengths keep
         # ("a", "bc") and ("ab", "c") apart.
         parts = ("", dag_id, request_id)
         text = "".join(f"{len(part)}:{part}" for part in parts)
-        return f"{self._prefix}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+        return f"{self._prefix}{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+    def is_ours(self, run_id: str) -> bool:
+        """Whether a gateway with this prefix made the run."""
+        return run_id.startswith(self._prefix)

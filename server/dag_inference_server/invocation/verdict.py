@@ -64,23 +64,24 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     otherwise = Ended() if ended else _PENDING
     if not plan.task_ids:
         return otherwise
-    found: list[TaskInstance] = []
-    skipped: list[TaskInstance] = []
+    by_task = {task_id: _instances(plan, snapshot, task_id) for task_id in plan.task_ids}
+    known = [instance for instances in by_task.values() for instance in instances]
+    # One that is lost decides, whatever the others still do.
+    for instance in known:
+        if instance.state in _IMPOSSIBLE:
+            return Lost(instance)
+    if not all(by_task.values()) or not all(instance.is_final for instance in known):
+        return otherwise
     for task_id in plan.task_ids:
-        instances = snapshot.of_task(task_id)
-        if plan.is_mapped(task_id):
-            instances = _without_surplus(instances)
-        lost = next((i for i in instances if i.state in _IMPOSSIBLE), None)
-        if lost is not None:
-            return Lost(lost)
-        if not instances or not all(instance.is_final for instance in instances):
-            return otherwise
         if plan.is_mapped(task_id) and task_id not in listed:
             return Unlisted(task_id)
-        succeeded = [instance for instance in instances if instance.state == "success"]
-        found += succeeded
-        skipped += [] if succeeded else instances
-    return Ready(tuple(found)) if found else Lost(skipped[0])
+    found = [instance for instance in known if instance.state == "success"]
+    return Ready(tuple(found)) if found else Lost(known[0])
+
+
+def _instances(plan: Plan, snapshot: Snapshot, task_id: str) -> list[TaskInstance]:
+    instances = snapshot.of_task(task_id)
+    return _without_surplus(instances) if plan.is_mapped(task_id) else instances
 
 
 def _without_surplus(instances: list[TaskInstance]) -> list[TaskInstance]:

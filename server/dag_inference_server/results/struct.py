@@ -24,6 +24,12 @@ has two around the Struct.
 """
 
 
+MAX_CONF_DEPTH = 100
+"""Levels of objects and lists in a conf: well below what Python's own recursion bears."""
+
+_TOO_DEEP = f"it is nested deeper than {MAX_CONF_DEPTH} levels"
+
+
 def to_struct(document: Mapping[str, Json]) -> Struct:
     """Turn a JSON object into a Struct.
 
@@ -103,18 +109,20 @@ def parse_object(text: str) -> dict[str, Json]:
 
     Raises:
         ValueError: It is none, or holds what JSON cannot say again: NaN, infinities,
-            numbers beyond a double, lone surrogates, hundreds of levels.
+            numbers beyond a double, lone surrogates, more than `MAX_CONF_DEPTH` levels.
     """
     try:
         document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         # Found here rather than when the text is sent to Airflow.
         json.dumps(document, ensure_ascii=False).encode()
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     except UnicodeEncodeError:
         raise ValueError("it holds a lone surrogate, which is no text") from None
     if not isinstance(document, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004
+    if depth_of(document) > MAX_CONF_DEPTH:
+        raise ValueError(_TOO_DEEP)
     return document
 
 

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -61,7 +61,12 @@ class EmbeddedAirflow:
 
 @contextmanager
 def running_airflow(
-    state: Path, dags: Sequence[Path], port: int, progress: Progress
+    state: Path,
+    dags: Sequence[Path],
+    port: int,
+    progress: Progress,
+    *,
+    ending: Callable[[], None],
 ) -> Iterator[EmbeddedAirflow]:
     """Run Airflow inside the block; at its end, no process of it is left.
 
@@ -70,6 +75,7 @@ def running_airflow(
         dags: Folders with DAG files.
         port: Of the UI and the API, on loopback; 0 for a free one.
         progress: Is told what happens.
+        ending: Is called before the end begins, which must not be interrupted.
 
     Raises:
         CannotStart: The folder or the port is in use, or a DAG folder is missing.
@@ -87,15 +93,18 @@ def running_airflow(
             progress.note(f"ended {left} processes that an earlier start had left running")
         port = _port(port)
         with progress.step("PostgreSQL"):
-            database = get_server(state / "postgres", cleanup_mode="stop")
+            # The library counts those who use a server, and counts the killed among them.
+            database = get_server(state / "postgres", cleanup_mode=None)
         try:
             environment = _environment(home, dags, port, _create_database(database))
             _migrate(home, processes, environment, progress)
             yield _start(home, port, processes, environment, progress)
         finally:
+            ending()
             with progress.step("ending Airflow"):
-                processes.end(_ENDS_WITHIN, spare=[pid] if (pid := database.get_pid()) else [])
-                database.cleanup()
+                pid = database.get_pid()
+                processes.end(_ENDS_WITHIN, spare=[] if pid is None else [pid])
+                database.stop()
                 processes.end(0)
 
 

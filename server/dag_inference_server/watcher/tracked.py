@@ -21,6 +21,8 @@ class Snapshot:
     """`None` until Airflow has told of it."""
     instances: Mapping[tuple[str, int], TaskInstance]
     """The task instances that Airflow has told of, by task id and map index."""
+    edition: int
+    """Counts the news."""
 
     def of_task(self, task_id: str) -> list[TaskInstance]:
         """The known instances of a task, in the order of their map indexes."""
@@ -38,6 +40,7 @@ class TrackedRun:
     run: DagRun | None = None
     instances: dict[tuple[str, int], TaskInstance] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
+    edition: int = 0
 
     @property
     def made(self) -> datetime:
@@ -60,12 +63,13 @@ class TrackedRun:
                 self.instances[instance.key] = instance
                 news = True
         if news:
+            self.edition += 1
             for follower in self.followers:
                 follower.wake()
 
     def snapshot(self) -> Snapshot:
         """What is known now."""
-        return Snapshot(self.run, dict(self.instances))
+        return Snapshot(self.run, dict(self.instances), self.edition)
 
 
 _ORDER = {"queued": 0, "running": 1}
@@ -103,14 +107,15 @@ class Follower:
         """There is news."""
         self._news.set()
 
-    async def news(self) -> Snapshot:
-        """Wait until something has changed since the last look, and look."""
-        await self._news.wait()
+    async def news(self, since: Snapshot) -> Snapshot:
+        """Wait until there is news since that look, and look."""
+        while self._tracked.edition == since.edition:
+            self._news.clear()
+            await self._news.wait()
         return self.look()
 
     def look(self) -> Snapshot:
         """What is known now."""
-        self._news.clear()
         return self._tracked.snapshot()
 
     def learn(self, run: DagRun | None = None, instances: Iterable[TaskInstance] = ()) -> None:

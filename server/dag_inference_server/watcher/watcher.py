@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 import structlog
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
 
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, Refused, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
 from dag_inference_server.watcher.tracked import Follower, RunKey, TrackedRun, oldest
@@ -34,9 +34,9 @@ _LONG_EVERY = 50
 _MARGIN = timedelta(seconds=60)
 """How much older than we think a run may be, by the clock of the host that made it."""
 
-_AGE_SHARE = 0.05
-"""The interval in parts of the youngest run's age: a run of 2 s is asked for every 0.1 s, one
-of a minute every 3 s, unless the bounds say otherwise."""
+_AGE_SHARE = 0.02
+"""The interval in parts of the youngest run's age: a run of 5 s is asked for every 0.1 s, one
+of a minute every 1.2 s, unless the bounds say otherwise."""
 
 _STREAM_INTERVAL = 2
 """The interval of the poll for streams, in intervals of the other."""
@@ -150,6 +150,10 @@ class Watcher:
                 # The calls wait on: the next look reaches back to the last good one.
                 failures += 1
                 log.warning("airflow_poll_failed", error=str(error), failures=failures)
+            except Exception:
+                # No answer of Airflow's may end the one poll that everybody waits for.
+                failures += 1
+                log.exception("airflow_poll_failed", failures=failures)
             await self._pause(work, self._interval(failures) * slower)
 
     async def _pause(self, work: asyncio.Event, interval: float) -> None:

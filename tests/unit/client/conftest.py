@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 
 if TYPE_CHECKING:

@@ -15,10 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from dag_inference import cli
-from dag_inference._cli.exits import table
-from dag_inference.errors import BY_REASON, DOMAIN
-from dag_inference.v1 import dag_inference_pb2 as pb
 from google.rpc.error_details_pb2 import (
     BadRequest,
     ErrorInfo,
@@ -27,6 +23,11 @@ from google.rpc.error_details_pb2 import (
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 from typer.testing import CliRunner, Result
+
+from dag_inference import cli
+from dag_inference._cli.exits import table
+from dag_inference.errors import BY_REASON, DOMAIN
+from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
 from dag_inference import (
     AsyncDagInferenceClient,
     DagInferenceClient,
@@ -21,13 +29,6 @@ from dag_inference import (
 )
 from dag_inference.errors import BY_REASON, DOMAIN
 from dag_inference.v1 import dag_inference_pb2 as pb
-from google.rpc.error_details_pb2 import (
-    BadRequest,
-    ErrorInfo,
-    RetryInfo,
-)
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from dag_inference import AsyncDagInferenceClient, DagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 

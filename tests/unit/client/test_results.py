@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
+
 from dag_inference import (
     AsyncDagInferenceClient,
     DagInferenceClient,
@@ -19,7 +21,6 @@ from dag_inference import (
     Timing,
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
-from google.protobuf import json_format
 
 Serve = Callable[..., str]
 

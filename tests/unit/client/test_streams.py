@@ -10,6 +10,8 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from dag_inference import (
     Accepted,
     AsyncDagInferenceClient,
@@ -24,7 +26,6 @@ from dag_inference import (
     TaskInstanceState,
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 if TYPE_CHECKING:
     import grpc

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import dag_inference
 import pytest
+
+import dag_inference
 from dag_inference import errors
 
 

@@ -31,7 +31,9 @@ yet: it answers a bare `UNIMPLEMENTED`.
 
 As soon as the run exists, its id is sent in the initial metadata of the
 call, key `dag-run-id`. A caller that loses its connection afterwards can
-come back with `Wait` or `Watch`.
+come back with `Wait` or `Watch`. Some gRPC libraries hand a unary call's
+initial metadata over only with its response (Python's does): there, call the
+method as a server stream of one message, which is the same on the wire.
 """
 
 from collections import abc as _abc
@@ -944,8 +946,9 @@ Global___TaskInstance: _TypeAlias = TaskInstance  # noqa: Y015
 @_typing.final
 class Timing(_message.Message):
     """Where the time of a call went. Stages that did not happen, or that Airflow
-    gave no stamps for, are unset. Stages overlap nowhere, and their sum is
-    `total`.
+    gave no stamps for, are unset. `queued` and `running` are differences of
+    Airflow's own stamps, the others of the gateway's clock, so that their sum can
+    pass `total` by the skew of the two.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -988,7 +991,7 @@ class Timing(_message.Message):
 
     @_builtins.property
     def unattributed(self) -> _duration_pb2.Duration:
-        """What is left of `total`. Never negative."""
+        """What is left of `total`, if anything is. Never negative."""
 
     @_builtins.property
     def total(self) -> _duration_pb2.Duration:

@@ -31,7 +31,9 @@ yet: it answers a bare `UNIMPLEMENTED`.
 
 As soon as the run exists, its id is sent in the initial metadata of the
 call, key `dag-run-id`. A caller that loses its connection afterwards can
-come back with `Wait` or `Watch`.
+come back with `Wait` or `Watch`. Some gRPC libraries hand a unary call's
+initial metadata over only with its response (Python's does): there, call the
+method as a server stream of one message, which is the same on the wire.
 """
 
 from collections import abc as _abc

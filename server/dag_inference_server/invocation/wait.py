@@ -1,0 +1,220 @@
+"""From a run that exists to its result, or to the error that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from dag_inference.errors import AirflowUnavailable, RunCancelled, RunDeleted
+from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, TaskInstance
+from dag_inference_server.catalog.plan import Plan, ResultRule
+from dag_inference_server.invocation.call import (
+    Listener,
+    Outcome,
+    ResultFormat,
+    ResultReference,
+    Wanted,
+)
+from dag_inference_server.invocation.failure import explain, task_failed
+from dag_inference_server.invocation.stopwatch import Stopwatch
+from dag_inference_server.invocation.verdict import (
+    Ended,
+    Lost,
+    Pending,
+    Ready,
+    Unlisted,
+    decide,
+)
+from dag_inference_server.results.shape import Shaped, shape
+from dag_inference_server.results.struct import Json
+from dag_inference_server.watcher import Follower, Snapshot, Watcher
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Flight:
+    """One call under way."""
+
+    wanted: Wanted
+    listener: Listener
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    run: DagRun | None = None
+    """The run as last seen; `None` until it is known to exist."""
+
+
+class _Moved(Exception):
+    """What was taken for the result is no longer there: the run goes on."""
+
+
+@dataclass(slots=True)
+class Wait:
+    """One call's wait for its run."""
+
+    api: AirflowApi
+    watcher: Watcher
+    follower: Follower
+    flight: Flight
+    plan: Plan
+    listed: set[str] = field(default_factory=set)
+    """The mapped result tasks of which every instance is known."""
+
+    async def outcome(self) -> Outcome:
+        """Wait until the result is there.
+
+        Raises:
+            DagInferenceError: It is not, and cannot come any more.
+        """
+        snapshot = self.follower.look()
+        while True:
+            self.flight.run = snapshot.run or self.flight.run
+            self.flight.listener.changed(snapshot)
+            try:
+                outcome = await self._judge(snapshot)
+            except _Moved:
+                outcome = None
+            if outcome is not None:
+                return outcome
+            snapshot = await self.follower.news(since=snapshot)
+
+    async def _judge(self, snapshot: Snapshot) -> Outcome | None:
+        """The outcome, or `None` to wait for more news."""
+        verdict = decide(self.plan, snapshot, self.listed)
+        match verdict:
+            case Pending():
+                pass
+            case Unlisted(task_id=task_id):
+                return await self._list(task_id)
+            case Ready(instances=instances):
+                return await self._answer(instances)
+            case Lost(instance=instance):
+                await self._fail(instance)
+            case Ended():
+                return await self._answer_ended()
+        return None
+
+    async def _list(self, task_id: str) -> Outcome | None:
+        """Learn of every instance of a mapped task: a delta shows only those that ended."""
+        run = self._run
+        instances = await self._until_answered(
+            lambda: self.api.task_instances(run.dag_id, run.run_id, task_id=task_id)
+        )
+        self.follower.learn(instances=instances)
+        self.listed.add(task_id)
+        return await self._judge(self.follower.look())
+
+    async def _answer(self, instances: tuple[TaskInstance, ...]) -> Outcome:
+        self.flight.stopwatch.known()
+        if self.flight.wanted.result_format is ResultFormat.REFERENCE:
+            return self._outcome(None, instances)
+        values: dict[str, Json] = {}
+        for instance in instances:
+            value = await self._value(instance)
+            if self.plan.is_mapped(instance.task_id):
+                in_order = values.setdefault(instance.task_id, [])
+                assert isinstance(in_order, list)
+                in_order.append(value)
+            else:
+                values[instance.task_id] = value
+        return self._outcome(shape(self.plan.task_ids, values), instances)
+
+    async def _value(self, instance: TaskInstance) -> Json:
+        """What a task instance returned.
+
+        Raises:
+            _Moved: It is no longer the instance that it was, and its value with it: a task
+                that starts again first deletes its value, which then reads as null.
+        """
+        where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+        try:
+            value: Json = await self._until_answered(lambda: self.api.value(*where))
+        except NotFound:
+            value = None
+        try:
+            again = await self._until_answered(lambda: self.api.task_instance(*where))
+        except NotFound:
+            self.follower.forget(instance)
+            await self._read_run()
+            raise _Moved from None
+        if (again.id, again.state) != (instance.id, "success"):
+            self.follower.forget(instance)
+            self.follower.learn(instances=[again])
+            raise _Moved
+        return value
+
+    async def _answer_ended(self) -> Outcome | None:
+        """Answer a run that has ended, by what it then says of itself."""
+        instances = await self._read_run()
+        if not self._run.is_final:
+            return None
+        verdict = decide(self.plan, self.follower.look(), (*self.listed, *self.plan.task_ids))
+        if isinstance(verdict, Ready):
+            return await self._answer(verdict.instances)
+        error = explain(self.plan, self._run, instances)
+        if error is not None:
+            raise error
+        if self.plan.task_ids:
+            raise RunCancelled("the run was ended before its result tasks had run")
+        self.flight.stopwatch.known()
+        if self.plan.rule is ResultRule.NONE:
+            return self._outcome(shape((), {}), ())
+        return await self._answer_by_run()
+
+    async def _answer_by_run(self) -> Outcome:
+        """The results that a run names itself, where nothing was known before."""
+        run = self._run
+        finished = await self._until_answered(lambda: self.api.finished_run(run.dag_id, run.run_id))
+        named = sorted(finished.results)
+        results = [i for task_id in named for i in self.follower.look().of_task(task_id)]
+        if self.flight.wanted.result_format is ResultFormat.REFERENCE:
+            return self._outcome(None, tuple(results))
+        return self._outcome(shape(named, finished.results), tuple(results))
+
+    async def _fail(self, instance: TaskInstance) -> None:
+        """Raise the error of a lost result, unless it turns out not to be lost."""
+        instances = await self._read_run()
+        again = decide(self.plan, self.follower.look(), self.listed)
+        if not isinstance(again, Lost | Ended):
+            return
+        raise explain(self.plan, self._run, instances) or task_failed(self._run, instance)
+
+    async def _read_run(self) -> list[TaskInstance]:
+        """Read the run by id, and its task instances with it."""
+        run = self._run
+        try:
+            self.flight.run = await self._until_answered(
+                lambda: self.watcher.refresh(self.follower, run.dag_id, run.run_id)
+            )
+        except NotFound:
+            raise RunDeleted("the run was deleted while the call waited for it") from None
+        return list(self.follower.look().instances.values())
+
+    async def _until_answered(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Read again until Airflow answers: the run exists, and only the deadline ends it."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(AirflowUnavailable),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await read()
+        raise AssertionError("there is no last attempt")
+
+    def _outcome(self, result: Shaped | None, instances: tuple[TaskInstance, ...]) -> Outcome:
+        run = self._run
+        if run.state == "queued" and instances:
+            # A task has run, so the run has started; the news of it is not asked for.
+            run = run.model_copy(update={"state": "running"})
+        references = tuple(ResultReference(i.task_id, i.map_index) for i in instances)
+        known = self.follower.look().instances.values()
+        timing = self.flight.stopwatch.timing(run, instances, known)
+        return Outcome(run, result, references, timing)
+
+    @property
+    def _run(self) -> DagRun:
+        assert self.flight.run is not None
+        return self.flight.run

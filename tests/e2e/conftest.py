@@ -1,0 +1,85 @@
+"""A real Airflow, booted once for the whole run by the product's own `standalone`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from dag_inference import DagInferenceClient
+from e2e.harness import (
+    BIN,
+    HERE,
+    ROOT,
+    SHELL_ENVIRONMENT,
+    Run,
+    Standalone,
+    found,
+    runs,
+    started_standalone,
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test waits for the boot."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    state = tmp_path_factory.mktemp("standalone")
+    dropped = tmp_path_factory.mktemp("dropped")
+    folders = (ROOT / "examples" / "dags", HERE / "dags", dropped)
+    environment = {
+        **SHELL_ENVIRONMENT,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
+    }
+    with started_standalone(
+        state, *(f"--dags={folder}" for folder in folders), environment=environment
+    ) as (process, welcome):
+        passwords = next((state / "airflow").glob("simple_auth_manager_passwords*"))
+        yield Standalone(
+            target=found(r"gRPC\s+(\S+)", welcome),
+            airflow_url=found(r"Airflow\s+(\S+)", welcome),
+            password=found(r"password (\S+)", welcome),
+            viewer_password=json.loads(passwords.read_text())["viewer"],
+            welcome=welcome,
+            state=state,
+            dropped=dropped,
+        )
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert len(family) > 5
+        assert [process for process in family if runs(process)] == []
+
+
+@pytest.fixture(scope="session")
+def client(standalone: Standalone) -> Iterator[DagInferenceClient]:
+    with DagInferenceClient(standalone.target) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Run one of our commands to its end."""
+
+    def run(
+        name: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / name, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env=env or SHELL_ENVIRONMENT,
+        )
+
+    return run
