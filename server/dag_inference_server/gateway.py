@@ -22,6 +22,7 @@ from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.servicer import DagInferenceServicer
+from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
@@ -114,6 +115,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
 
 def _server(settings: Settings) -> grpc.aio.Server:
     return grpc.aio.server(
+        interceptors=[RefuseUndecodable()],
         options=[
             # Without it, a second gateway on the same port takes half of the calls.
             ("grpc.so_reuseport", 0),
@@ -121,7 +123,7 @@ def _server(settings: Settings) -> grpc.aio.Server:
             # The defaults drop a burst of calls before any handler has seen them.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 200_000),
-        ]
+        ],
     )
 
 

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         frozen=True,
         # The input may be a password.
         hide_input_in_errors=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         validate_default=True,
     )

@@ -111,18 +111,22 @@ class TaskInstance(_Answer):
         return self.state in FINAL_TASK_STATES
 
 
+class DagPage(_Answer):
+    """A page of DAGs, as far as to see that it is one."""
+
+    total_entries: int
+
+
 class DagRunPage(_Answer):
     """A page of runs."""
 
     dag_runs: tuple[DagRun, ...]
-    total_entries: int | None = None
 
 
 class TaskInstancePage(_Answer):
     """A page of task instances."""
 
     task_instances: tuple[TaskInstance, ...]
-    total_entries: int | None = None
 
 
 class TaskCollection(_Answer):
@@ -135,20 +139,6 @@ class DagSource(_Answer):
     """The text of a DAG's file."""
 
     content: str | None = None
-
-
-class XComEntry(_Answer):
-    """One value that a task returned."""
-
-    value: Any
-
-
-class FinishedRun(_Answer):
-    """The last line of `/wait`, of a run that has ended."""
-
-    state: str
-    results: dict[str, Any] = Field(default_factory=dict)
-    """By task id: a value, or the list of the values of a mapped task."""
 
 
 class Version(_Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -24,18 +24,17 @@ from airflow_client.client import (
 from dag_inference.errors import AirflowUnavailable
 from dag_inference_server.airflow.answers import (
     DagDetails,
+    DagPage,
     DagRun,
     DagRunPage,
     DagSource,
-    FinishedRun,
     Task,
     TaskCollection,
     TaskInstance,
     TaskInstancePage,
     Version,
-    XComEntry,
 )
-from dag_inference_server.airflow.transport import RETRY_AFTER, Answer, Operation, Transport
+from dag_inference_server.airflow.transport import RETRY_AFTER, Answer, ModelT, Operation, Transport
 
 PAGE = 100
 """Airflow's own limit of a page, `[api] maximum_page_limit`."""
@@ -94,8 +93,8 @@ class AirflowApi:
 
     async def version(self) -> str:
         """Airflow's version, which it tells anybody."""
-        answer = await self._send(self._versions.get_version_without_preload_content)
-        return answer.read(Version).version
+        operation = self._versions.get_version_without_preload_content
+        return (await self._read(Version, operation)).version
 
     async def prove_account(self) -> None:
         """Make a request that only an account may make.
@@ -103,7 +102,7 @@ class AirflowApi:
         Raises:
             AirflowDenied: The account is refused.
         """
-        await self._send(self._dags.get_dags_without_preload_content, limit=1)
+        await self._read(DagPage, self._dags.get_dags_without_preload_content, limit=1)
 
     async def prove_may_trigger(self) -> None:
         """Ask for what only an account that may trigger runs is refused as "not found".
@@ -129,8 +128,8 @@ class AirflowApi:
         Raises:
             NotFound: No such DAG.
         """
-        answer = await self._send(self._dags.get_dag_details_without_preload_content, dag_id)
-        return answer.read(DagDetails)
+        operation = self._dags.get_dag_details_without_preload_content
+        return await self._read(DagDetails, operation, dag_id)
 
     async def tasks(self, dag_id: str) -> tuple[Task, ...]:
         """The tasks of the newest version of a DAG.
@@ -138,8 +137,8 @@ class AirflowApi:
         Raises:
             NotFound: No such DAG.
         """
-        answer = await self._send(self._tasks.get_tasks_without_preload_content, dag_id)
-        return answer.read(TaskCollection).tasks
+        operation = self._tasks.get_tasks_without_preload_content
+        return (await self._read(TaskCollection, operation, dag_id)).tasks
 
     async def source(self, dag_id: str, version: int) -> str | None:
         """The text of the file that a version of a DAG was made from.
@@ -147,13 +146,14 @@ class AirflowApi:
         Raises:
             NotFound: It is not kept.
         """
-        answer = await self._send(
+        source = await self._read(
+            DagSource,
             self._sources.get_dag_source_without_preload_content,
             dag_id,
             version_number=version or None,
             accept="application/json",
         )
-        return answer.read(DagSource).content
+        return source.content
 
     async def trigger(
         self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str | None
@@ -168,8 +168,8 @@ class AirflowApi:
         body = TriggerDAGRunPostBody(
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
-        answer = await self._send(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
-        return answer.read(DagRun)
+        operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
+        return await self._transport.send(operation, lambda a: _unless_refused(a).read(DagRun))
 
     async def run(self, dag_id: str, run_id: str) -> DagRun:
         """A run as it is now.
@@ -177,8 +177,8 @@ class AirflowApi:
         Raises:
             NotFound: No such run.
         """
-        answer = await self._send(self._runs.get_dag_run_without_preload_content, dag_id, run_id)
-        return answer.read(DagRun)
+        operation = self._runs.get_dag_run_without_preload_content
+        return await self._read(DagRun, operation, dag_id, run_id)
 
     async def end_run(self, dag_id: str, run_id: str, note: str) -> DagRun:
         """Mark a run failed, which ends it; its teardowns still run.
@@ -186,14 +186,14 @@ class AirflowApi:
         Raises:
             NotFound: No such run.
         """
-        answer = await self._send(
+        return await self._read(
+            DagRun,
             self._runs.patch_dag_run_without_preload_content,
             dag_id,
             run_id,
             DAGRunPatchBody(state="failed", note=note),
             update_mask=["state", "note"],
         )
-        return answer.read(DagRun)
 
     async def task_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int
@@ -203,22 +203,12 @@ class AirflowApi:
         Raises:
             NotFound: No such task instance.
         """
+        where = (dag_id, run_id, task_id)
         if map_index < 0:
-            answer = await self._send(
-                self._task_instances.get_task_instance_without_preload_content,
-                dag_id,
-                run_id,
-                task_id,
-            )
-        else:
-            answer = await self._send(
-                self._task_instances.get_mapped_task_instance_without_preload_content,
-                dag_id,
-                run_id,
-                task_id,
-                map_index,
-            )
-        return answer.read(TaskInstance)
+            operation = self._task_instances.get_task_instance_without_preload_content
+            return await self._read(TaskInstance, operation, *where)
+        mapped = self._task_instances.get_mapped_task_instance_without_preload_content
+        return await self._read(TaskInstance, mapped, *where, map_index)
 
     async def task_instances(
         self,
@@ -234,53 +224,59 @@ class AirflowApi:
             NotFound: No such run.
         """
         return await self._task_instance_pages(
-            self._send, dag_id, run_id, task_id=task_id, state=list(states) or None
+            self._read, dag_id, run_id, task_id=task_id, state=list(states) or None
         )
 
     async def changed_task_instances(
-        self, prefix: str, *, since: datetime, run_after: datetime, states: Collection[str] = ()
+        self,
+        prefixes: Sequence[str],
+        *,
+        run_after: datetime,
+        since: datetime | None = None,
+        states: Collection[str] = (),
     ) -> list[TaskInstance]:
-        """What changed of the task instances of the gateway's runs. Not repeated.
+        """What changed of the task instances of some runs of any DAG. Not repeated.
 
         Args:
-            prefix: How the run ids begin; Airflow before 3.2 takes no notice.
-            since: Only what was written then or later, by Airflow's clock.
+            prefixes: How the run ids begin, any of them; Airflow before 3.2 takes no notice.
             run_after: Only of runs made then or later: the one selective index.
+            since: Only what was written then or later, by Airflow's clock.
             states: Only in these states; in any when empty.
         """
         return await self._task_instance_pages(
-            self._send_once,
+            self._read_once,
             ANY,
             ANY,
-            run_id_prefix_pattern=prefix,
+            run_id_prefix_pattern="|".join(prefixes),
             updated_at_gte=since,
             run_after_gte=run_after,
             state=list(states) or None,
         )
 
     async def changed_runs(
-        self, prefix: str, *, since: datetime, run_after: datetime, states: Collection[str] = ()
+        self,
+        prefixes: Sequence[str],
+        *,
+        run_after: datetime,
+        since: datetime | None = None,
+        states: Collection[str] = (),
     ) -> list[DagRun]:
-        """What changed of the gateway's runs, as `changed_task_instances`."""
-
-        async def page(offset: int) -> DagRunPage:
-            answer = await self._send_once(
+        """What changed of some runs of any DAG, as `changed_task_instances`."""
+        runs: list[DagRun] = []
+        while True:
+            page = await self._read_once(
+                DagRunPage,
                 self._runs.get_dag_runs_without_preload_content,
                 ANY,
-                run_id_prefix_pattern=prefix,
+                run_id_prefix_pattern="|".join(prefixes),
                 updated_at_gte=since,
                 run_after_gte=run_after,
                 state=list(states) or None,
                 limit=PAGE,
-                offset=offset,
+                offset=len(runs),
             )
-            return answer.read(DagRunPage)
-
-        runs: list[DagRun] = []
-        while True:
-            found = (await page(len(runs))).dag_runs
-            runs += found
-            if len(found) < PAGE:
+            runs += page.dag_runs
+            if len(page.dag_runs) < PAGE:
                 return runs
 
     async def value(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
@@ -289,7 +285,7 @@ class AirflowApi:
         Raises:
             NotFound: It returned `None`, or has not returned yet.
         """
-        answer = await self._send(
+        operation = partial(
             self._xcoms.get_xcom_entry_without_preload_content,
             dag_id,
             task_id,
@@ -298,10 +294,12 @@ class AirflowApi:
             map_index=map_index,
             stringify=False,
         )
-        return answer.read(XComEntry).value
+        return await self._transport.send(operation, _read_value)
 
-    async def finished_run(self, dag_id: str, run_id: str) -> FinishedRun:
-        """What a run that has ended says of its results. Waits for one that has not.
+    async def finished_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """What a run that has ended says of its results, by task. Waits for one that has not.
+
+        The value of a task, or the list of the values of a mapped one.
 
         A lower bound: a result task that failed, was skipped or returned `None`
         is missing, and so is everything the account may not read.
@@ -309,27 +307,22 @@ class AirflowApi:
         Raises:
             NotFound: No such run.
         """
-        answer = await self._send(
-            self._waits.wait_dag_run_until_finished_without_preload_content,
-            dag_id,
-            run_id,
-            1,
+        operation = partial(
+            self._waits.wait_dag_run_until_finished_without_preload_content, dag_id, run_id, 1
         )
-        lines = answer.body.strip().splitlines()
-        if not lines:
-            raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
-        return Answer(answer.status, lines[-1]).read(FinishedRun)
+        return await self._transport.send(operation, _read_results)
 
     async def _task_instance_pages(
         self,
-        send: Callable[..., Awaitable[Answer]],
+        read: Callable[..., Awaitable[TaskInstancePage]],
         dag_id: str,
         run_id: str,
         **filters: Any,
     ) -> list[TaskInstance]:
         instances: list[TaskInstance] = []
         while True:
-            answer = await send(
+            page = await read(
+                TaskInstancePage,
                 self._task_instances.get_task_instances_without_preload_content,
                 dag_id,
                 run_id,
@@ -337,32 +330,60 @@ class AirflowApi:
                 offset=len(instances),
                 **filters,
             )
-            page = answer.read(TaskInstancePage).task_instances
-            instances += page
-            if len(page) < PAGE:
+            instances += page.task_instances
+            if len(page.task_instances) < PAGE:
                 return instances
 
-    async def _send(self, operation: Operation, *args: Any, **kwargs: Any) -> Answer:
-        return _accepted(await self._transport.send(partial(operation, *args, **kwargs)))
+    async def _read(
+        self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
+    ) -> ModelT:
+        return await self._transport.send(
+            partial(operation, *args, **kwargs), lambda answer: _granted(answer).read(model)
+        )
 
-    async def _send_once(self, operation: Operation, *args: Any, **kwargs: Any) -> Answer:
-        return _accepted(await self._transport.send_once(partial(operation, *args, **kwargs)))
+    async def _read_once(
+        self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
+    ) -> ModelT:
+        return await self._transport.send_once(
+            partial(operation, *args, **kwargs), lambda answer: _granted(answer).read(model)
+        )
 
 
-def _accepted(answer: Answer) -> Answer:
-    """The answer, if it is one that grants what was asked."""
+def _read_value(answer: Answer) -> Any:
+    entry = _granted(answer).read_json()
+    if not isinstance(entry, dict) or "value" not in entry:
+        raise AirflowUnavailable("Airflow's answer is no XCom", retry_after=RETRY_AFTER)
+    return entry["value"]
+
+
+def _read_results(answer: Answer) -> dict[str, Any]:
+    lines = _granted(answer).body.strip().splitlines()
+    last = Answer(answer.status, lines[-1]).read_json() if lines else None
+    if not isinstance(last, dict) or "state" not in last:
+        raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
+    results: dict[str, Any] = last.get("results", {})
+    return results
+
+
+def _granted(answer: Answer) -> Answer:
+    """The answer, if it grants what was asked."""
     if answer.status < 300:
         return answer
     detail = answer.detail
-    if not detail:
-        # A proxy in between, or a wrong address: Airflow always says why.
-        raise AirflowUnavailable(
-            f"what answers {answer.status} is not Airflow's API", retry_after=RETRY_AFTER
-        )
-    match answer.status:
-        case 404:
-            raise NotFound(detail)
-        case 409:
-            raise RunExists(detail)
-        case _:
-            raise Refused(detail)
+    if answer.status == 404 and detail:
+        raise NotFound(detail)
+    # Airflow refuses none of our requests but triggers, and always says why: a proxy
+    # in between, a wrong address, or another version.
+    raise AirflowUnavailable(
+        f"Airflow answers {answer.status}, which the gateway does not understand",
+        retry_after=RETRY_AFTER,
+    )
+
+
+def _unless_refused(answer: Answer) -> Answer:
+    """The answer to a trigger, which Airflow may well refuse."""
+    if answer.detail and answer.status == 409:
+        raise RunExists(answer.detail)
+    if answer.detail and answer.status in (400, 422):
+        raise Refused(answer.detail)
+    return _granted(answer)

@@ -26,6 +26,7 @@ from tenacity import (
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answers import AccessToken
 
+T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 RETRY_AFTER = timedelta(seconds=1)
@@ -71,6 +72,20 @@ class Answer:
         except ValidationError as error:
             raise AirflowUnavailable(
                 f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
+            ) from error
+
+    def read_json(self) -> Any:
+        """The body as JSON, every number exact.
+
+        Raises:
+            AirflowUnavailable: It is no JSON.
+            RecursionError: It is nested about a thousand levels deep.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise AirflowUnavailable(
+                "Airflow's answer is no JSON", retry_after=RETRY_AFTER
             ) from error
 
     @property
@@ -119,8 +134,12 @@ class Transport:
         """The time by Airflow's clock, good to about a second."""
         return datetime.now(UTC) + self._skew
 
-    async def send(self, operation: Operation) -> Answer:
+    async def send(self, operation: Operation, read: Callable[[Answer], T]) -> T:
         """Perform a request that is safe to repeat, a few times if need be.
+
+        Args:
+            operation: The request.
+            read: Reads the answer. One that cannot be read is as good as none.
 
         Raises:
             AirflowUnavailable: No answer, or none of its API.
@@ -132,15 +151,10 @@ class Transport:
             wait=wait_random_exponential(multiplier=0.1, max=1),
             reraise=True,
         )
-        return await retrying(self.send_once, operation)
+        return await retrying(self.send_once, operation, read)
 
-    async def send_once(self, operation: Operation) -> Answer:
-        """Perform a request once, not counting one more after a refreshed token.
-
-        Raises:
-            AirflowUnavailable: No answer, or none of its API.
-            AirflowDenied: The account is refused.
-        """
+    async def send_once(self, operation: Operation, read: Callable[[Answer], T]) -> T:
+        """Perform a request as `send` does, but once, not counting a refreshed token."""
         token = await self._token()
         answer = await self._perform(operation)
         if answer.status == 401 and self._credentials.username:
@@ -148,7 +162,7 @@ class Transport:
             answer = await self._perform(operation)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
-        return answer
+        return read(answer)
 
     async def _token(self) -> str | None:
         configuration = self.client.configuration
@@ -205,18 +219,26 @@ class Transport:
             return raw.status, body, _server_time(raw.headers.get("Date"))
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             raise AirflowUnavailable(
-                f"Airflow does not answer at {self.url}: {_shortly(error)}",
+                f"Airflow does not answer at {self.url}: {_in_words(error)}",
                 retry_after=RETRY_AFTER,
             ) from error
 
 
 def _server_time(header: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(header) if header else None
+        date = parsedate_to_datetime(header) if header else None
     except ValueError:
         return None
+    # Without a zone it is UTC, which HTTP dates always are.
+    return date.replace(tzinfo=UTC) if date and date.tzinfo is None else date
 
 
-def _shortly(error: Exception) -> str:
-    """The kind of an error; its text may hold addresses and is for the log alone."""
-    return type(error).__name__
+def _in_words(error: Exception) -> str:
+    """What went wrong, without the addresses that the error's own text may hold."""
+    match error:
+        case urllib3.exceptions.NewConnectionError() | urllib3.exceptions.NameResolutionError():
+            return "it cannot be reached"
+        case urllib3.exceptions.TimeoutError() | TimeoutError():
+            return "it takes too long"
+        case _:
+            return "the connection broke"

@@ -112,6 +112,13 @@ class Catalog:
         plan = await self._plan(await self._look_up(dag_id), requested)
         return plan.for_version(version)
 
+    async def is_paused(self, dag_id: str) -> bool:
+        """Whether a DAG is paused, as far as Airflow tells, at most a second ago."""
+        try:
+            return (await self._details(dag_id)).is_paused
+        except (AirflowUnavailable, AirflowDenied, NotFound):
+            return False
+
     def check_served(self, dag_id: str) -> None:
         """Raise `DagNotAllowed` if the DAG is not served; Airflow is not asked."""
         if not self._serves(dag_id):

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dag_inference.errors import ResultTooDeep, ResultTooLarge
+from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.catalog.plan import ResultRule
@@ -99,14 +99,17 @@ class Responses:
                 try:
                     response.result.CopyFrom(to_struct(result.document))
                 except ValueError as error:
-                    raise ResultTooDeep(f"the result is {error}; ask for JSON") from None
+                    raise ResultTooDeep(
+                        f"the result is {error}; ask for JSON", subject=_subject(outcome.run)
+                    ) from None
             elif result.kind is not ResultKind.NONE:
                 response.result_json = json.dumps(
                     result.value, ensure_ascii=False, separators=(",", ":")
                 )
         if (size := response.ByteSize()) > self._max_bytes:
             raise ResultTooLarge(
-                f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference"
+                f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference",
+                subject=_subject(outcome.run),
             )
         return response
 
@@ -145,6 +148,10 @@ def task_instance(instance: TaskInstance) -> pb.TaskInstance:
 def run_state(run: DagRun | None) -> pb.RunState.ValueType:
     """The state of a run, as far as it is known."""
     return _RUN_STATES.get(run.state if run else "", pb.RUN_STATE_UNSPECIFIED)
+
+
+def _subject(run: DagRun) -> Subject:
+    return Subject(run.dag_id, run.run_id, run.state)
 
 
 def _ui_path(dag_id: str, run_id: str) -> str:

@@ -29,10 +29,14 @@ DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key of `google.rpc.Status` (grpc/grpc, `doc/statuscodes.md` and grpcio-status)."""
 
 _MAX_MESSAGE = 500
-"""Characters of the message and of a violation's text. A client drops the whole status
-above 8 kB of metadata, and the message travels twice."""
+"""Of the message, in bytes on the wire. A client drops the whole status above 8 kB of
+metadata, and the message travels twice: as it is, and percent-encoded."""
 
-_MAX_VIOLATIONS = 10
+_MAX_FIELD, _MAX_DESCRIPTION, _MAX_VIOLATIONS = 100, 200, 10
+"""Of the violations, likewise."""
+
+_MAX_NAME = 300
+"""Of a resource's name and of each value of the metadata, likewise. Ids are shorter."""
 
 
 @asynccontextmanager
@@ -69,7 +73,14 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenc
 def to_status(error: DagInferenceError) -> Status:
     """The rich status of an error: its ErrorInfo, and the details that fit."""
     details: list[Message] = [
-        ErrorInfo(domain=DOMAIN, reason=error.reason, metadata=error.subject.to_metadata())
+        ErrorInfo(
+            domain=DOMAIN,
+            reason=error.reason,
+            metadata={
+                key: shortened(value, _MAX_NAME)
+                for key, value in error.subject.to_metadata().items()
+            },
+        )
     ]
     if error.retry_after is not None:
         delay = Duration()
@@ -80,8 +91,8 @@ def to_status(error: DagInferenceError) -> Status:
             BadRequest(
                 field_violations=[
                     BadRequest.FieldViolation(
-                        field=shortened(violation.field, 100),
-                        description=shortened(violation.description, 200),
+                        field=shortened(violation.field, _MAX_FIELD),
+                        description=shortened(violation.description, _MAX_DESCRIPTION),
                     )
                     for violation in error.violations[:_MAX_VIOLATIONS]
                 ]
@@ -107,8 +118,13 @@ def _resource(error: DagInferenceError) -> ResourceInfo | None:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """The text, cut to so many bytes of its percent-encoded form (gRPC over HTTP/2)."""
+    spent = 0
+    for position, character in enumerate(text):
+        spent += 1 if " " <= character <= "~" else 3 * len(character.encode(errors="replace"))
+        if spent > limit:
+            return text[:position] + "…"
+    return text
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -30,12 +30,19 @@ def explain(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> DagIn
     Returns:
         The error, or `None` if nothing went wrong with what the result depends on.
     """
+    subject = Subject(run.dag_id, run.run_id, run.state)
+    # First, because Airflow marks the tasks that a cancel ends `failed`, and because a run
+    # that was cancelled can still end as `success` by its teardown.
+    if (run.note or "").startswith(CANCEL_MARK):
+        return RunCancelled("the run was cancelled through the gateway", subject=subject)
     culprit = _culprit(plan, run, instances)
     if culprit is not None:
         return task_failed(run, culprit)
-    # A cancelled run whose teardown then succeeds ends as `success`.
-    if run.state == "failed" or _is_cancelled(run):
-        return _ended_from_outside(run)
+    if run.state == "failed":
+        return RunTimedOut(
+            "the run was ended without a failed task: by its own timeout, or by hand",
+            subject=subject,
+        )
     results = [instance for instance in instances if instance.task_id in plan.task_ids]
     if results and all(instance.state == "skipped" for instance in results):
         named = ", ".join(plan.task_ids)
@@ -80,19 +87,6 @@ def _culprit(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> Task
 
 def _bears_on(plan: Plan, task_id: str, result_id: str) -> bool:
     return task_id == result_id or plan.leads_to(task_id, result_id)
-
-
-def _is_cancelled(run: DagRun) -> bool:
-    return (run.note or "").startswith(CANCEL_MARK)
-
-
-def _ended_from_outside(run: DagRun) -> DagInferenceError:
-    subject = Subject(run.dag_id, run.run_id, run.state)
-    if _is_cancelled(run):
-        return RunCancelled("the run was cancelled through the gateway", subject=subject)
-    return RunTimedOut(
-        "the run was ended without a failed task: by its own timeout, or by hand", subject=subject
-    )
 
 
 def _subject(run: DagRun, instance: TaskInstance) -> Subject:

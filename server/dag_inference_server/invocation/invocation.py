@@ -24,7 +24,7 @@ from dag_inference_server.catalog.plan import Plan
 from dag_inference_server.invocation.call import Accepted, Attachment, Call, Listener, Outcome
 from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.run_ids import RunIds
-from dag_inference_server.invocation.wait import Flight, Wait
+from dag_inference_server.invocation.wait import Flight, Wait, until_answered
 from dag_inference_server.results.struct import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
@@ -67,7 +67,8 @@ class Invocations:
         with self._watcher.follow(
             call.dag_id, run_id, every_state=flight.listener.every_state
         ) as follower:
-            flight.run, attached = await self._make_run(call, run_id, follower)
+            attached = await self._make_run(flight, call, run_id, follower)
+            assert flight.run is not None
             if attached and canonical(flight.run.conf or {}) != canonical(dict(call.conf)):
                 raise RequestIdReused(
                     f"request_id {call.request_id} was used before with another conf"
@@ -90,34 +91,38 @@ class Invocations:
                 raise RunNotFound(
                     f"Airflow has no run {run_id} of {dag_id}", subject=subject
                 ) from error
+            flight.run_id = run_id
             plan = await self._catalog.plan_for_run(
                 dag_id, flight.run.version, attachment.result_task_ids
             )
             return await self._wait(flight, plan, follower, attached=True)
 
-    async def _make_run(self, call: Call, run_id: str, follower: Follower) -> tuple[DagRun, bool]:
+    async def _make_run(self, flight: Flight, call: Call, run_id: str, follower: Follower) -> bool:
         """Trigger the run; whether a call before this one had made it already."""
         subject = Subject(call.dag_id)
         try:
-            run = await self._api.trigger(call.dag_id, run_id, call.conf, None)
+            flight.run = await self._api.trigger(call.dag_id, run_id, call.conf, None)
         except RunExists:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
             # call with this request id.
-            return await self._existing(call, run_id, follower), call.request_id is not None
+            flight.run_id = run_id
+            flight.run = await self._existing(call, run_id, follower)
+            return call.request_id is not None
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {call.dag_id}", subject=subject) from error
         except Refused as error:
             raise refusal(call.dag_id, str(error)) from error
-        follower.learn(run)
-        return run, False
+        flight.run_id = run_id
+        follower.learn(flight.run)
+        return False
 
     async def _existing(self, call: Call, run_id: str, follower: Follower) -> DagRun:
         try:
-            return await self._watcher.refresh(follower, call.dag_id, run_id)
+            return await until_answered(
+                lambda: self._watcher.refresh(follower, call.dag_id, run_id)
+            )
         except NotFound as error:
-            raise RunDeleted(
-                "the run was deleted just after it was made", subject=Subject(call.dag_id, run_id)
-            ) from error
+            raise RunDeleted("the run was deleted just after it was made") from error
 
     async def _wait(
         self, flight: Flight, plan: Plan, follower: Follower, *, attached: bool
@@ -125,7 +130,7 @@ class Invocations:
         assert flight.run is not None
         flight.stopwatch.accepted()
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
-        return await Wait(self._api, self._watcher, follower, flight, plan).outcome()
+        return await Wait(self._api, self._watcher, self._catalog, follower, flight, plan).outcome()
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""
@@ -138,8 +143,8 @@ class Invocations:
                 raise
             raise await self._deadline_exceeded(flight) from None
         except DagInferenceError as error:
-            if flight.run is not None and error.run_id is None:
-                error.subject = _subject(flight.run)
+            if error.run_id is None and (flight.run_id or error.subject.dag_id is None):
+                error.subject = flight.subject
             raise
         log.info(
             "call_answered",
@@ -150,20 +155,16 @@ class Invocations:
         return outcome
 
     async def _deadline_exceeded(self, flight: Flight) -> DeadlineExceeded:
-        if flight.run is None:
+        if flight.run_id is None:
             return DeadlineExceeded(
                 "the deadline passed before Airflow had confirmed a run: it may exist or not",
-                subject=Subject(flight.wanted.dag_id),
+                subject=flight.subject,
             )
         # That a run has started is no news that a unary call asks for.
         with suppress(TimeoutError, DagInferenceError, NotFound):
             async with asyncio.timeout(flight.wanted.last_look):
-                flight.run = await self._api.run(flight.run.dag_id, flight.run.run_id)
+                flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
+        state = flight.run.state if flight.run else "there, in a state that Airflow did not tell"
         return DeadlineExceeded(
-            f"the deadline passed while the run was {flight.run.state}",
-            subject=_subject(flight.run),
+            f"the deadline passed while the run was {state}", subject=flight.subject
         )
-
-
-def _subject(run: DagRun) -> Subject:
-    return Subject(run.dag_id, run.run_id, run.state)

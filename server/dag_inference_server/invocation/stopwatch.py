@@ -16,6 +16,7 @@ class Stopwatch:
     def __init__(self) -> None:
         """Start."""
         self._start = time.monotonic()
+        self._arrived_at = datetime.now(UTC)
         self._accepted = self._start
         self._known: float | None = None
         self._known_at: datetime | None = None
@@ -45,9 +46,9 @@ class Stopwatch:
         value_read = timedelta(seconds=now - (self._known or now))
         first = min((i.start_date for i in instances if i.start_date), default=None)
         last = max((i.end_date for i in results if i.end_date), default=run.end_date)
-        queued = _between(run.queued_at, first)
-        running = _between(first, last)
-        detection = _between(last, self._known_at)
+        queued = self._between(run.queued_at, first)
+        running = self._between(first, last)
+        detection = self._between(last, self._known_at)
         stages = (trigger, queued, running, detection, value_read)
         spent = sum((stage for stage in stages if stage), timedelta(0))
         return Timing(
@@ -60,7 +61,11 @@ class Stopwatch:
             total=total,
         )
 
+    def _between(self, start: datetime | None, end: datetime | None) -> timedelta | None:
+        """How much of the time from one stamp to another fell into this call.
 
-def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """The time from one stamp to another, which clocks that differ must not make negative."""
-    return max(end - start, timedelta(0)) if start and end else None
+        Clocks that differ must not make it negative.
+        """
+        if start is None or end is None:
+            return None
+        return max(end - max(start, self._arrived_at), timedelta(0))

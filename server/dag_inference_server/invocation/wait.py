@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from dag_inference.errors import AirflowUnavailable, RunCancelled, RunDeleted
+from dag_inference.errors import (
+    AirflowUnavailable,
+    DagPaused,
+    ResultTooDeep,
+    RunCancelled,
+    RunDeleted,
+    Subject,
+)
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, TaskInstance
+from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan, ResultRule
 from dag_inference_server.invocation.call import (
     Listener,
@@ -34,6 +43,9 @@ from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
 T = TypeVar("T")
 
+_QUIET = 2.0
+"""Seconds without news after which a queued run is suspected to be stuck."""
+
 
 @dataclass(slots=True)
 class Flight:
@@ -42,8 +54,16 @@ class Flight:
     wanted: Wanted
     listener: Listener
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    run_id: str | None = None
+    """The run, once it is known to exist."""
     run: DagRun | None = None
-    """The run as last seen; `None` until it is known to exist."""
+    """The run as last seen; `None` until it was."""
+
+    @property
+    def subject(self) -> Subject:
+        """What an error of this call is about, as far as it is known."""
+        state = self.run.state if self.run else None
+        return Subject(self.wanted.dag_id, self.run_id, state)
 
 
 class _Moved(Exception):
@@ -56,6 +76,7 @@ class Wait:
 
     api: AirflowApi
     watcher: Watcher
+    catalog: Catalog
     follower: Follower
     flight: Flight
     plan: Plan
@@ -72,13 +93,38 @@ class Wait:
         while True:
             self.flight.run = snapshot.run or self.flight.run
             self.flight.listener.changed(snapshot)
+            if snapshot.missed:
+                await self._read_run()
             try:
                 outcome = await self._judge(snapshot)
             except _Moved:
                 outcome = None
             if outcome is not None:
                 return outcome
-            snapshot = await self.follower.news(since=snapshot)
+            snapshot = await self._news(snapshot)
+
+    async def _news(self, since: Snapshot) -> Snapshot:
+        while True:
+            try:
+                async with asyncio.timeout(_QUIET):
+                    return await self.follower.news(since)
+            except TimeoutError:
+                await self._check_not_stuck(since)
+
+    async def _check_not_stuck(self, snapshot: Snapshot) -> None:
+        """A run of a DAG that was paused just before it started stays queued for ever.
+
+        Raises:
+            DagPaused: This is one.
+        """
+        if self._run.state != "queued" or any(i.is_final for i in snapshot.instances.values()):
+            return
+        if await self.catalog.is_paused(self._run.dag_id):
+            await self._read_run()
+            if self._run.state == "queued":
+                raise DagPaused(
+                    f"{self._run.dag_id} was paused before the run started, which stays queued"
+                )
 
     async def _judge(self, snapshot: Snapshot) -> Outcome | None:
         """The outcome, or `None` to wait for more news."""
@@ -99,7 +145,7 @@ class Wait:
     async def _list(self, task_id: str) -> Outcome | None:
         """Learn of every instance of a mapped task: a delta shows only those that ended."""
         run = self._run
-        instances = await self._until_answered(
+        instances = await until_answered(
             lambda: self.api.task_instances(run.dag_id, run.run_id, task_id=task_id)
         )
         self.follower.learn(instances=instances)
@@ -130,11 +176,15 @@ class Wait:
         """
         where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
         try:
-            value: Json = await self._until_answered(lambda: self.api.value(*where))
+            value: Json = await until_answered(lambda: self.api.value(*where))
         except NotFound:
             value = None
+        except RecursionError:
+            raise ResultTooDeep(
+                "the result is nested a thousand levels deep; ask for a reference"
+            ) from None
         try:
-            again = await self._until_answered(lambda: self.api.task_instance(*where))
+            again = await until_answered(lambda: self.api.task_instance(*where))
         except NotFound:
             self.follower.forget(instance)
             await self._read_run()
@@ -166,12 +216,12 @@ class Wait:
     async def _answer_by_run(self) -> Outcome:
         """The results that a run names itself, where nothing was known before."""
         run = self._run
-        finished = await self._until_answered(lambda: self.api.finished_run(run.dag_id, run.run_id))
-        named = sorted(finished.results)
+        values = await until_answered(lambda: self.api.finished_run(run.dag_id, run.run_id))
+        named = sorted(values)
         results = [i for task_id in named for i in self.follower.look().of_task(task_id)]
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, tuple(results))
-        return self._outcome(shape(named, finished.results), tuple(results))
+        return self._outcome(shape(named, values), tuple(results))
 
     async def _fail(self, instance: TaskInstance) -> None:
         """Raise the error of a lost result, unless it turns out not to be lost."""
@@ -185,24 +235,12 @@ class Wait:
         """Read the run by id, and its task instances with it."""
         run = self._run
         try:
-            self.flight.run = await self._until_answered(
+            self.flight.run = await until_answered(
                 lambda: self.watcher.refresh(self.follower, run.dag_id, run.run_id)
             )
         except NotFound:
             raise RunDeleted("the run was deleted while the call waited for it") from None
         return list(self.follower.look().instances.values())
-
-    async def _until_answered(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Read again until Airflow answers: the run exists, and only the deadline ends it."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(AirflowUnavailable),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                return await read()
-        raise AssertionError("there is no last attempt")
 
     def _outcome(self, result: Shaped | None, instances: tuple[TaskInstance, ...]) -> Outcome:
         run = self._run
@@ -218,3 +256,16 @@ class Wait:
     def _run(self) -> DagRun:
         assert self.flight.run is not None
         return self.flight.run
+
+
+async def until_answered(read: Callable[[], Awaitable[T]]) -> T:
+    """Read again until Airflow answers: the run exists, and only the deadline ends it."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(AirflowUnavailable),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
+    async for attempt in retrying:
+        with attempt:
+            return await read()
+    raise AssertionError("there is no last attempt")

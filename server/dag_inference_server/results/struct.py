@@ -24,6 +24,9 @@ has two around the Struct.
 """
 
 
+_MAX_DIGITS = 4000
+"""Of an integer: Python reads 4300 (`sys.int_info.default_max_str_digits`)."""
+
 MAX_CONF_DEPTH = 100
 """Levels of objects and lists in a conf: well below what Python's own recursion bears."""
 
@@ -112,9 +115,15 @@ def parse_object(text: str) -> dict[str, Json]:
             numbers beyond a double, lone surrogates, more than `MAX_CONF_DEPTH` levels.
     """
     try:
-        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        document = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer
+        )
         # Found here rather than when the text is sent to Airflow.
         json.dumps(document, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"it is no JSON, from line {error.lineno}, column {error.colno} on"
+        ) from None
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except UnicodeEncodeError:
@@ -145,6 +154,12 @@ def _plainest(value: Json) -> Json:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"an integer of {len(text)} digits is too long")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -23,6 +23,8 @@ class Snapshot:
     """The task instances that Airflow has told of, by task id and map index."""
     edition: int
     """Counts the news."""
+    missed: bool = False
+    """Whether Airflow seems to have the run no longer."""
 
     def of_task(self, task_id: str) -> list[TaskInstance]:
         """The known instances of a task, in the order of their map indexes."""
@@ -41,6 +43,9 @@ class TrackedRun:
     instances: dict[tuple[str, int], TaskInstance] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
     edition: int = 0
+    missed: bool = False
+    swept: int = 0
+    """The number of the sweep that looked for it last."""
 
     @property
     def made(self) -> datetime:
@@ -57,19 +62,29 @@ class TrackedRun:
         if run is not None and not _is_older(run, self.run):
             news |= run != self.run
             self.run = run
+            self.missed = False
         for instance in instances:
             known = self.instances.get(instance.key)
             if instance != known and not _is_stale(instance, known):
                 self.instances[instance.key] = instance
                 news = True
         if news:
-            self.edition += 1
-            for follower in self.followers:
-                follower.wake()
+            self._wake()
+
+    def miss(self) -> None:
+        """Take in that a listing that should show the run does not."""
+        if not self.missed:
+            self.missed = True
+            self._wake()
+
+    def _wake(self) -> None:
+        self.edition += 1
+        for follower in self.followers:
+            follower.wake()
 
     def snapshot(self) -> Snapshot:
         """What is known now."""
-        return Snapshot(self.run, dict(self.instances), self.edition)
+        return Snapshot(self.run, dict(self.instances), self.edition, self.missed)
 
 
 _ORDER = {"queued": 0, "running": 1}
@@ -88,10 +103,15 @@ def _is_older(run: DagRun, known: DagRun | None) -> bool:
 
 
 def _is_stale(instance: TaskInstance, known: TaskInstance | None) -> bool:
-    """Whether a read of a task instance is older than what is known of the same try."""
-    return (
-        known is not None and known.id == instance.id and known.is_final and not instance.is_final
-    )
+    """Whether a read of a task instance is older than what is known.
+
+    It is of a try before, or of the same try when that had not ended yet.
+    """
+    if known is None:
+        return False
+    if instance.id != known.id:
+        return instance.try_number < known.try_number
+    return known.is_final and not instance.is_final
 
 
 class Follower:

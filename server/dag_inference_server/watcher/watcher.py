@@ -17,6 +17,7 @@ import structlog
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, Refused, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
+from dag_inference_server.airflow.api import PAGE
 from dag_inference_server.watcher.tracked import Follower, RunKey, TrackedRun, oldest
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,10 @@ _LONG_EVERY = 50
 
 _MARGIN = timedelta(seconds=60)
 """How much older than we think a run may be, by the clock of the host that made it."""
+
+_SWEEP_EVERY = 5
+"""The interval of the sweep, in longest intervals of the poll. One sweep looks for as many runs
+as fit a page."""
 
 _AGE_SHARE = 0.02
 """The interval in parts of the youngest run's age: a run of 5 s is asked for every 0.1 s, one
@@ -111,6 +116,7 @@ class Watcher:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._watch_ends())
             loops.create_task(self._watch_states())
+            loops.create_task(self._sweep_forever())
 
     async def _watch_ends(self) -> None:
         """The poll for every call: what has ended."""
@@ -123,6 +129,38 @@ class Watcher:
         await self._poll_forever(
             self._stream_work, lambda: bool(self._streams), _STREAM_INTERVAL, (), ()
         )
+
+    async def _sweep_forever(self) -> None:
+        """Look for runs by id, some at a time: for deleted ones, and for whatever was missed."""
+        sweep = 0
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY * self._interval_max)
+            sweep += 1
+            known = [tracked for tracked in self._runs.values() if tracked.run is not None]
+            chunk = sorted(known, key=lambda tracked: tracked.swept)[:PAGE]
+            if not chunk:
+                continue
+            for tracked in chunk:
+                tracked.swept = sweep
+            try:
+                await self._sweep(chunk)
+            except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
+                log.warning("airflow_sweep_failed", error=str(error))
+            except Exception:
+                log.exception("airflow_sweep_failed")
+
+    async def _sweep(self, chunk: list[TrackedRun]) -> None:
+        ids = [tracked.key[1] for tracked in chunk]
+        run_after = min(tracked.made for tracked in chunk) - _MARGIN
+        runs, instances = await asyncio.gather(
+            self._api.changed_runs(ids, run_after=run_after),
+            self._api.changed_task_instances(ids, run_after=run_after, states=FINAL_TASK_STATES),
+        )
+        self._tell(runs, instances)
+        found = {(run.dag_id, run.run_id) for run in runs}
+        for tracked in chunk:
+            if tracked.key not in found:
+                tracked.miss()
 
     async def _poll_forever(
         self,
@@ -170,10 +208,10 @@ class Watcher:
         run_after = (oldest(iter(self._runs.values())) or since) - _MARGIN
         runs, instances = await asyncio.gather(
             self._api.changed_runs(
-                self._prefix, since=since, run_after=run_after, states=run_states
+                [self._prefix], since=since, run_after=run_after, states=run_states
             ),
             self._api.changed_task_instances(
-                self._prefix, since=since, run_after=run_after, states=task_states
+                [self._prefix], since=since, run_after=run_after, states=task_states
             ),
         )
         self._tell(runs, instances)
@@ -192,7 +230,7 @@ class Watcher:
     def _interval(self, failures: int) -> float:
         """Seconds until the next look."""
         if failures:
-            return min(self._interval_min * 2.0**failures, self._interval_max)
+            return min(self._interval_min * 2.0 ** min(failures, 10), self._interval_max)
         youngest = max((tracked.made for tracked in self._runs.values()), default=None)
         if youngest is None:
             return self._interval_min

@@ -1,0 +1,174 @@
+"""A run in flight: what is known of it only goes forward, and its followers hear of it once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.watcher.tracked import Follower, TrackedRun, oldest
+
+MakeRun = Callable[..., DagRun]
+MakeInstance = Callable[..., TaskInstance]
+
+NOON = datetime.fromisoformat("2026-03-01T12:00:00Z")
+LATER = datetime.fromisoformat("2026-03-01T12:05:00Z")
+
+
+@pytest.fixture
+def tracked() -> TrackedRun:
+    """A run of which nothing is known yet."""
+    return TrackedRun(("d", "r"), NOON)
+
+
+@pytest.mark.parametrize(
+    ("known", "read", "stays"),
+    [
+        ("queued", "running", "running"),
+        ("running", "queued", "running"),
+        ("running", "success", "success"),
+        ("success", "running", "success"),
+        ("failed", "queued", "failed"),
+        ("success", "failed", "failed"),
+    ],
+)
+def test_a_late_answer_never_turns_a_run_back(
+    tracked: TrackedRun, make_run: MakeRun, known: str, read: str, stays: str
+) -> None:
+    """Polls of two kinds overlap; what ended has ended."""
+    tracked.learn(make_run(known, queued_at=NOON), [])
+    tracked.learn(make_run(read, queued_at=NOON), [])
+
+    assert tracked.run == make_run(stays, queued_at=NOON)
+
+
+def test_a_cleared_run_starts_again(tracked: TrackedRun, make_run: MakeRun) -> None:
+    """It is queued anew, with a new stamp."""
+    tracked.learn(make_run("success", queued_at=NOON), [])
+    tracked.learn(make_run("queued", queued_at=LATER), [])
+
+    assert tracked.run == make_run("queued", queued_at=LATER)
+
+
+@pytest.mark.parametrize("final", ["success", "failed", "upstream_failed", "skipped", "removed"])
+@pytest.mark.parametrize("late", [None, "scheduled", "queued", "running", "up_for_retry"])
+def test_a_late_answer_never_turns_a_task_back(
+    tracked: TrackedRun, make_instance: MakeInstance, final: str, late: str | None
+) -> None:
+    """Within one try, what is final stays."""
+    tracked.learn(None, [make_instance("a", "running")])
+    tracked.learn(None, [make_instance("a", final)])
+    tracked.learn(None, [make_instance("a", late)])
+
+    assert [each.state for each in tracked.snapshot().of_task("a")] == [final]
+
+
+def test_a_new_try_replaces_the_old_one(tracked: TrackedRun, make_instance: MakeInstance) -> None:
+    """A task that was cleared runs again: its id is another one."""
+    tracked.learn(None, [make_instance("a", "failed", id="first")])
+    again = make_instance("a", "running", id="second", try_number=2)
+    tracked.learn(None, [again])
+
+    assert tracked.snapshot().of_task("a") == [again]
+
+
+def test_map_indexes_are_told_apart_and_in_order(
+    tracked: TrackedRun, make_instance: MakeInstance
+) -> None:
+    """By number, and apart from other tasks."""
+    names = ["m[10]", "m[2]", "mm[0]", "m"]
+    tracked.learn(None, [make_instance(name, "success") for name in names])
+
+    assert [each.map_index for each in tracked.snapshot().of_task("m")] == [-1, 2, 10]
+
+
+def test_a_snapshot_does_not_change(tracked: TrackedRun, make_instance: MakeInstance) -> None:
+    """What a call looks at stays as it was while more becomes known."""
+    before = tracked.snapshot()
+    tracked.learn(None, [make_instance("a", "success")])
+
+    assert not before.instances
+    assert tracked.snapshot().instances
+
+
+async def test_news_wakes_every_follower_once(
+    tracked: TrackedRun, make_run: MakeRun, make_instance: MakeInstance
+) -> None:
+    """The same again, or older, is no news."""
+    followers = [Follower(tracked), Follower(tracked)]
+    waiting = [asyncio.create_task(each.news(since=each.look())) for each in followers]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+
+    tracked.learn(make_run("running"), [make_instance("a", "success")])
+    news = [await task for task in waiting]
+    assert [snapshot.run for snapshot in news] == [make_run("running")] * 2
+
+    waiting = [
+        asyncio.create_task(each.news(since=seen))
+        for each, seen in zip(followers, news, strict=True)
+    ]
+    tracked.learn(make_run("running"), [make_instance("a", "success")])
+    tracked.learn(make_run("queued"), [make_instance("a", "running")])
+    tracked.learn(None, [])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    for task in waiting:
+        task.cancel()
+
+
+async def test_news_between_a_look_and_the_wait_is_not_missed(
+    tracked: TrackedRun, make_run: MakeRun
+) -> None:
+    """A call that looks, thinks and then waits hears at once of what came meanwhile."""
+    follower = Follower(tracked)
+    seen = follower.look()
+    tracked.learn(make_run("running"), [])
+    follower.look()
+
+    assert (await follower.news(since=seen)).run == make_run("running")
+
+
+async def test_what_one_call_learns_all_hear(tracked: TrackedRun, make_run: MakeRun) -> None:
+    """Calls of the same run share what they read."""
+    reader, other = Follower(tracked), Follower(tracked)
+    seen = other.look()
+    reader.learn(make_run("success"))
+
+    assert (await other.news(since=seen)).run == make_run("success")
+
+
+def test_only_what_is_still_so_is_forgotten(
+    tracked: TrackedRun, make_instance: MakeInstance
+) -> None:
+    """An instance that turned out to be gone is dropped, its successor is not."""
+    follower = Follower(tracked)
+    old, new = make_instance("a", "success"), make_instance("a", "running", id="second")
+    follower.learn(instances=[old])
+    follower.learn(instances=[new])
+    follower.forget(old)
+    assert follower.look().of_task("a") == [new]
+
+    follower.forget(new)
+    assert follower.look().of_task("a") == []
+
+
+def test_the_last_to_leave_is_told_so(tracked: TrackedRun) -> None:
+    """Nobody has to be polled for then."""
+    one, other = Follower(tracked), Follower(tracked)
+
+    assert [one.leave(), one.leave(), other.leave()] == [False, False, True]
+
+
+def test_the_age_of_a_run_is_airflow_s(tracked: TrackedRun, make_run: MakeRun) -> None:
+    """A run may be older than this gateway's interest in it."""
+    young = TrackedRun(("d", "s"), LATER)
+    assert oldest(iter([young, tracked])) == NOON
+    assert oldest(iter([])) is None
+
+    tracked.learn(make_run("running", run_after=LATER), [])
+    assert (tracked.made, oldest(iter([young, tracked]))) == (LATER, LATER)
