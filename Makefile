@@ -39,7 +39,7 @@ test: $(READY) ## Every test, the end-to-end ones against a real Airflow
 test-system: $(READY) ## Tests with parts that only Debian has
 	@echo "No test needs a part that only Debian has."
 
-check: $(READY) generated-fresh ## Lint, types, protos, generated code, docs that are derived
+check: $(READY) generated-fresh ## Lint, types, layers, protos, generated code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, NotFound, Refused
@@ -40,6 +41,7 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
             ("read XComs", api.prove_may_read_values),
+            ("list runs of all DAGs", partial(api.prove_may_list, settings.run_id_prefix)),
         ):
             try:
                 await attempt()

@@ -67,7 +67,9 @@ def serve(
                 f"say which DAGs are served, with {ENV_PREFIX}DAGS."
             )
     try:
-        asyncio.run(_serve(settings, Signals(), lambda port: print(f"gRPC on port {port}")))
+        asyncio.run(
+            _serve(settings, Signals(), lambda port: print(f"gRPC on port {port}", flush=True))
+        )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -117,8 +119,12 @@ def standalone(
                 _serve(
                     settings,
                     signals,
-                    lambda port: _print_welcome(port, embedded.url, embedded.password),
-                    embedded.check,
+                    lambda port: _print_welcome(
+                        f"{settings.listen.rpartition(':')[0]}:{port}",
+                        embedded.url,
+                        embedded.password,
+                    ),
+                    embedded.problem,
                 )
             )
     except (airflow.CannotStart, processes.ComponentFailed) as error:
@@ -158,7 +164,8 @@ def _settings(config: Path | None, **given: Any) -> Settings:
     """The effective settings; what is wrong with them is said in plain lines."""
     if config is not None:
         os.environ[CONFIG_ENV] = str(config)
-    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("listen") is None:
+        given.pop("listen", None)
     try:
         settings = Settings(**given)
     except ValidationError as error:
@@ -197,12 +204,12 @@ async def _serve(
     settings: Settings,
     signals: Signals,
     started: Callable[[int], None],
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], Exception | None] = lambda: None,
 ) -> None:
-    """Serve until a signal comes, or `check` raises."""
+    """Serve until a signal comes, or `check` finds a problem, which is raised."""
     from dag_inference_server.gateway import CannotListen, serving
 
-    stop = asyncio.Event()
+    stop, problem = asyncio.Event(), None
     loop = asyncio.get_running_loop()
 
     def stop_soon() -> None:
@@ -212,26 +219,27 @@ async def _serve(
         with signals.calling(stop_soon):
             async with serving(settings) as gateway:
                 started(gateway.port)
-                while not stop.is_set():
-                    check()
+                while not stop.is_set() and (problem := check()) is None:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(1):
                             await stop.wait()
     except CannotListen as error:
         _fail(f"{error}.")
+    if problem is not None:
+        raise problem
 
 
-def _print_welcome(port: int, airflow_url: str, password: str) -> None:
+def _print_welcome(address: str, airflow_url: str, password: str) -> None:
     beside = Path(sys.executable).with_name("grpcurl")
     grpcurl = "grpcurl" if shutil.which("grpcurl") or not beside.exists() else str(beside)
     print(
         f"""
-  gRPC      127.0.0.1:{port}
+  gRPC      {address}
   Airflow   {airflow_url}   user admin   password {password}
 
   Try it:
   {grpcurl} -plaintext -d '{{"dag_id": "classify_iris"}}' \\
-    127.0.0.1:{port} dag_inference.v1.DagInference/Invoke
+    {address} dag_inference.v1.DagInference/Invoke
 
   Ctrl-C ends everything.
 """,

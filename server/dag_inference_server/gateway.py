@@ -77,8 +77,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
     health, server, ready = Health(), _server(settings), asyncio.Event()
     pb_grpc.add_DagInferenceServicer_to_server(
-        # What it does not serve yet answers UNIMPLEMENTED, by the generated base class.
-        DagInferenceServicer(  # type: ignore[abstract]
+        DagInferenceServicer(
             Invocations(api, catalog, watcher, RunIds(settings.run_id_prefix)),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
             Limits(
@@ -119,7 +118,8 @@ def _server(settings: Settings) -> grpc.aio.Server:
         options=[
             # Without it, a second gateway on the same port takes half of the calls.
             ("grpc.so_reuseport", 0),
-            ("grpc.max_send_message_length", settings.max_result_bytes),
+            # What is too large gets a coded error of ours before it is sent.
+            ("grpc.max_send_message_length", -1),
             # The defaults drop a burst of calls before any handler has seen them.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 200_000),

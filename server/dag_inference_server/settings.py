@@ -52,9 +52,11 @@ def _is_address(value: str) -> str:
 
 
 def _is_http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
-        raise ValueError("must be an http or https URL without query, for example http://host:8080")
-    return value.rstrip("/")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
+        raise ValueError(
+            "must be an http or https URL without account or query, for example http://host:8080"
+        )
+    return value.rstrip("/").removesuffix("/api/v2")
 
 
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SHELL_ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("AIRFLOW", "DAG_INFERENCE"))
+    if not name.startswith(("AIRFLOW", "DAG_INFERENCE", "PYTHON"))
 }
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -77,7 +78,9 @@ def test_killed_and_interrupted_while_it_boots(tmp_path: Path) -> None:
 
     def airflow_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
         family = psutil.Process(process.pid).children(recursive=True)
-        return [p for p in family if "airflow" in " ".join(p.cmdline())]
+        with suppress(psutil.NoSuchProcess):
+            return [p for p in family if "airflow" in " ".join(p.cmdline())]
+        return []
 
     with ended(start()) as killed:
         eventually(lambda: (tmp_path / "processes.json").exists() and airflow_of(killed))
@@ -109,4 +112,4 @@ def test_the_demo_once(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert '"labels": ["versicolor"]' in ran.stdout
     assert '"primes": 9592' in ran.stdout
-    assert "task predict success" in ran.stderr or "task total success" in ran.stderr
+    assert "task total success" in ran.stderr

@@ -41,9 +41,10 @@ catches. Each class is one reason of the contract (`ErrorReason` in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from grpc import StatusCode
 
@@ -137,6 +138,16 @@ class DagInferenceError(Exception):
         self.code = code or type(self).code
         self.retry_after = retry_after
         self.violations = tuple(violations)
+
+    def about(self, subject: Subject) -> Self:
+        """The same error, with what `subject` knows and it does not.
+
+        A new one: an error may have been raised for several calls at once.
+        """
+        error = copy(self)
+        known = {field.name: getattr(self.subject, field.name) for field in fields(Subject)}
+        error.subject = replace(subject, **{k: v for k, v in known.items() if v is not None})
+        return error
 
     @property
     def run_id(self) -> str | None:

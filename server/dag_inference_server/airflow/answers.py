@@ -121,12 +121,14 @@ class DagRunPage(_Answer):
     """A page of runs."""
 
     dag_runs: tuple[DagRun, ...]
+    total_entries: int
 
 
 class TaskInstancePage(_Answer):
     """A page of task instances."""
 
     task_instances: tuple[TaskInstance, ...]
+    total_entries: int
 
 
 class TaskCollection(_Answer):

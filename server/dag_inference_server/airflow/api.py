@@ -11,7 +11,6 @@ from typing import Any
 from airflow_client.client import (
     DAGApi,
     DagRunApi,
-    DAGRunPatchBody,
     DagSourceApi,
     ExperimentalApi,
     TaskApi,
@@ -41,6 +40,9 @@ PAGE = 100
 
 ANY = "~"
 """Airflow's name for every DAG, or every run."""
+
+_NEVER = 86400
+"""Seconds between two looks of `/wait`."""
 
 RESULT_KEY = "return_value"
 """The XCom key of what a task returns."""
@@ -122,6 +124,16 @@ class AirflowApi:
         with suppress(NotFound):
             await self.value(_NO_SUCH_DAG, _NO_SUCH_DAG, _NO_SUCH_DAG, -1)
 
+    async def prove_may_list(self, prefix: str) -> None:
+        """Make the listings that the watcher lives on.
+
+        Raises:
+            AirflowDenied: The account may not.
+        """
+        now = self.now()
+        await self.changed_runs([prefix], run_after=now, since=now)
+        await self.changed_task_instances([prefix], run_after=now, since=now)
+
     async def dag(self, dag_id: str) -> DagDetails:
         """The newest version of a DAG, paused or broken included.
 
@@ -179,21 +191,6 @@ class AirflowApi:
         """
         operation = self._runs.get_dag_run_without_preload_content
         return await self._read(DagRun, operation, dag_id, run_id)
-
-    async def end_run(self, dag_id: str, run_id: str, note: str) -> DagRun:
-        """Mark a run failed, which ends it; its teardowns still run.
-
-        Raises:
-            NotFound: No such run.
-        """
-        return await self._read(
-            DagRun,
-            self._runs.patch_dag_run_without_preload_content,
-            dag_id,
-            run_id,
-            DAGRunPatchBody(state="failed", note=note),
-            update_mask=["state", "note"],
-        )
 
     async def task_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int
@@ -276,7 +273,7 @@ class AirflowApi:
                 offset=len(runs),
             )
             runs += page.dag_runs
-            if len(page.dag_runs) < PAGE:
+            if not page.dag_runs or len(runs) >= page.total_entries:
                 return runs
 
     async def value(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
@@ -297,7 +294,7 @@ class AirflowApi:
         return await self._transport.send(operation, _read_value)
 
     async def finished_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """What a run that has ended says of its results, by task. Waits for one that has not.
+        """What a run that has ended says of its results, by task.
 
         The value of a task, or the list of the values of a mapped one.
 
@@ -308,7 +305,11 @@ class AirflowApi:
             NotFound: No such run.
         """
         operation = partial(
-            self._waits.wait_dag_run_until_finished_without_preload_content, dag_id, run_id, 1
+            self._waits.wait_dag_run_until_finished_without_preload_content,
+            dag_id,
+            run_id,
+            # Should it be running again, the request times out instead of holding a thread.
+            _NEVER,
         )
         return await self._transport.send(operation, _read_results)
 
@@ -331,7 +332,7 @@ class AirflowApi:
                 **filters,
             )
             instances += page.task_instances
-            if len(page.task_instances) < PAGE:
+            if not page.task_instances or len(instances) >= page.total_entries:
                 return instances
 
     async def _read(
@@ -370,7 +371,8 @@ def _granted(answer: Answer) -> Answer:
     if answer.status < 300:
         return answer
     detail = answer.detail
-    if answer.status == 404 and detail:
+    # "Not Found" alone is what a web framework says of a path that it does not know.
+    if answer.status == 404 and detail not in ("", "Not Found"):
         raise NotFound(detail)
     # Airflow refuses none of our requests but triggers, and always says why: a proxy
     # in between, a wrong address, or another version.

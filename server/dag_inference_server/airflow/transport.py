@@ -123,7 +123,7 @@ class Transport:
         if credentials.token:
             configuration.access_token = credentials.token.get_secret_value()
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="airflow")
-        self._login = asyncio.Lock()
+        self._login: asyncio.Task[None] | None = None
         self._skew = timedelta(0)
 
     def close(self) -> None:
@@ -157,7 +157,7 @@ class Transport:
         """Perform a request as `send` does, but once, not counting a refreshed token."""
         token = await self._token()
         answer = await self._perform(operation)
-        if answer.status == 401 and self._credentials.username:
+        if self._credentials.username and _is_stale(answer):
             await self._renew(token)
             answer = await self._perform(operation)
         if answer.status in (401, 403):
@@ -172,14 +172,19 @@ class Transport:
         return token
 
     async def _renew(self, stale: str | None) -> None:
-        """Fetch a token, unless another call has replaced the stale one meanwhile."""
-        async with self._login:
-            if self.client.configuration.access_token != stale:
-                return
-            answer = await self._perform(self._request_token)
-            if answer.status in (400, 401, 403, 422):
-                raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
-            self.client.configuration.access_token = answer.read(AccessToken).access_token
+        """Fetch a token, unless that has happened already; all who want one share one request."""
+        if self.client.configuration.access_token != stale:
+            return
+        if self._login is None or self._login.done():
+            self._login = asyncio.create_task(self._log_in())
+        # One caller's deadline must not end what the others wait for.
+        await asyncio.shield(self._login)
+
+    async def _log_in(self) -> None:
+        answer = await self._perform(self._request_token)
+        if answer.status in (400, 401, 403, 422):
+            raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
+        self.client.configuration.access_token = answer.read(AccessToken).access_token
 
     def _request_token(self, **_: Any) -> RESTResponse:
         password = self._credentials.password
@@ -219,9 +224,17 @@ class Transport:
             return raw.status, body, _server_time(raw.headers.get("Date"))
         except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
             raise AirflowUnavailable(
-                f"Airflow does not answer at {self.url}: {_in_words(error)}",
+                f"Airflow does not answer: {_in_words(error)}",
                 retry_after=RETRY_AFTER,
             ) from error
+
+
+def _is_stale(answer: Answer) -> bool:
+    """Whether the token has expired, or its signature is no longer known.
+
+    Airflow says the latter with 403 (`airflow/api_fastapi/core_api/security.py`, 3.3).
+    """
+    return answer.status == 401 or (answer.status == 403 and "JWT" in answer.detail)
 
 
 def _server_time(header: str | None) -> datetime | None:

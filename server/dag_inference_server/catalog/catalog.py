@@ -32,6 +32,12 @@ _DETAILS_LIVE = 0.9
 _VERSION_LIVES = 60.0
 """Seconds. Airflow can be upgraded under a running gateway."""
 
+_STRUCTURE_LIVES = 600.0
+"""Seconds. After it was parsed anew, nobody asks for what it was before."""
+
+_READINGS = 3
+"""Tries to read a structure between two parses, which are seconds apart at least."""
+
 _KEPT = 1024
 """DAGs."""
 
@@ -51,6 +57,10 @@ class _Edition:
     dag_id: str
     version: int
     parsed: datetime | None
+
+
+class _Reparsed(Exception):
+    """The DAG was parsed anew while it was being read."""
 
 
 class Catalog:
@@ -75,7 +85,7 @@ class Catalog:
         self._result_tasks = result_tasks
         self._details = alru_cache(maxsize=_KEPT, ttl=_DETAILS_LIVE)(api.dag)
         self._version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(api.version)
-        self._structure = alru_cache(maxsize=_KEPT)(self._read_structure)
+        self._structure = alru_cache(maxsize=_KEPT, ttl=_STRUCTURE_LIVES)(self._read_structure)
 
     async def plan(self, dag_id: str, requested: Sequence[str] = ()) -> Plan:
         """The plan for a call that is about to trigger its DAG.
@@ -96,7 +106,10 @@ class Catalog:
         """
         details = await self._look_up(dag_id)
         _check_callable(details)
-        return await self._plan(details, requested)
+        plan, details = await self._own_plan(details)
+        plan = self._choose(plan, details, requested)
+        _check_known(plan, dag_id)
+        return plan
 
     async def plan_for_run(self, dag_id: str, version: int, requested: Sequence[str] = ()) -> Plan:
         """The plan for a run that exists, whether or not its DAG can still be called.
@@ -109,7 +122,10 @@ class Catalog:
         Raises:
             As `plan`, but for what would only forbid another run.
         """
-        plan = await self._plan(await self._look_up(dag_id), requested)
+        plan, details = await self._own_plan(await self._look_up(dag_id))
+        plan = self._choose(plan, details, requested)
+        if plan.version == version:
+            _check_known(plan, dag_id)
         return plan.for_version(version)
 
     async def is_paused(self, dag_id: str) -> bool:
@@ -131,15 +147,23 @@ class Catalog:
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {dag_id}", subject=Subject(dag_id)) from error
 
-    async def _plan(self, details: DagDetails, requested: Sequence[str]) -> Plan:
-        edition = _Edition(details.dag_id, details.version, details.last_parsed_time)
-        try:
-            plan = await self._structure(edition)
-        except NotFound as error:
-            raise DagNotFound(
-                f"Airflow no longer has the DAG {details.dag_id}", subject=Subject(details.dag_id)
-            ) from error
-        return self._choose(plan, details, requested)
+    async def _own_plan(self, details: DagDetails) -> tuple[Plan, DagDetails]:
+        """The plan that the DAG itself makes, and the details that it was made with."""
+        subject = Subject(details.dag_id)
+        for _ in range(_READINGS):
+            try:
+                return await self._structure(_edition(details)), details
+            except _Reparsed:
+                details = await self._api.dag(details.dag_id)
+            except NotFound as error:
+                raise DagNotFound(
+                    f"Airflow no longer has the DAG {details.dag_id}", subject=subject
+                ) from error
+        raise AirflowUnavailable(
+            f"{details.dag_id} changes faster than it can be read",
+            subject=subject,
+            retry_after=RETRY_AFTER,
+        )
 
     def _choose(self, plan: Plan, details: DagDetails, requested: Sequence[str]) -> Plan:
         """The first of request, tag and setting that names result tasks; else the DAG's own."""
@@ -148,13 +172,12 @@ class Catalog:
             for tag in details.tags
             if tag.name.startswith(_RESULT_TAG)
         )
-        for rule, named, whose in (
-            (ResultRule.REQUEST, tuple(requested), "the request"),
-            (ResultRule.TAG, tuple(sorted(tagged)), "a tag of the DAG"),
-            (ResultRule.SETTING, tuple(self._result_tasks.get(details.dag_id, ())), "a setting"),
+        for rule, named in (
+            (ResultRule.REQUEST, tuple(requested)),
+            (ResultRule.TAG, tuple(sorted(tagged))),
+            (ResultRule.SETTING, tuple(self._result_tasks.get(details.dag_id, ()))),
         ):
             if named:
-                _check_known(named, plan, details.dag_id, rule, whose)
                 return replace(plan, rule=rule, task_ids=named)
         return plan
 
@@ -162,9 +185,8 @@ class Catalog:
         tasks = {task.task_id: task for task in await self._api.tasks(edition.dag_id)}
         declared = await self._declared(edition, tasks)
         # The tasks are those of the newest version, whichever that is by now.
-        details = await self._api.dag(edition.dag_id)
-        if edition != _Edition(edition.dag_id, details.version, details.last_parsed_time):
-            return by_structure(tasks, None, 0)
+        if edition != _edition(await self._api.dag(edition.dag_id)):
+            raise _Reparsed
         return by_structure(tasks, declared, edition.version)
 
     async def _declared(
@@ -191,18 +213,27 @@ def _check_callable(details: DagDetails) -> None:
         raise DagNotTriggerable(f"{details.dag_id} does not allow manual runs", subject=subject)
 
 
-def _check_known(
-    named: Sequence[str], plan: Plan, dag_id: str, rule: ResultRule, whose: str
-) -> None:
-    unknown = [task_id for task_id in named if task_id not in plan.tasks]
+_WHOSE = {
+    ResultRule.REQUEST: "the request",
+    ResultRule.TAG: "a tag of the DAG",
+    ResultRule.SETTING: "a setting of the gateway",
+}
+
+
+def _check_known(plan: Plan, dag_id: str) -> None:
+    unknown = [task_id for task_id in plan.task_ids if task_id not in plan.tasks]
     if not unknown:
         return
-    is_callers = rule is ResultRule.REQUEST
+    is_callers = plan.rule is ResultRule.REQUEST
     raise ResultTaskUnknown(
-        f"{whose} names the result task {unknown[0]}, which {dag_id} does not have",
+        f"{_WHOSE[plan.rule]} names the result task {unknown[0]}, which {dag_id} does not have",
         subject=Subject(dag_id, task_id=unknown[0]),
         code=StatusCode.INVALID_ARGUMENT if is_callers else StatusCode.FAILED_PRECONDITION,
     )
+
+
+def _edition(details: DagDetails) -> _Edition:
+    return _Edition(details.dag_id, details.version, details.last_parsed_time)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from dag_inference_server.airflow import Task
@@ -42,6 +42,8 @@ class Plan:
     """The tasks of the DAG's version."""
     version: int
     """The DAG's version; 0 if Airflow does not tell."""
+    is_outdated: bool = False
+    """Whether the structure of that version is not known, because a newer one took its place."""
 
     def for_version(self, version: int) -> Plan:
         """The plan for a run of a version that may be another one.
@@ -51,7 +53,7 @@ class Plan:
         """
         if version == self.version or self.rule in _NAMED:
             return self
-        return replace(self, rule=ResultRule.RUN_END, task_ids=(), version=version)
+        return Plan(ResultRule.RUN_END, (), {}, version, is_outdated=True)
 
     def is_teardown(self, task_id: str) -> bool:
         """Whether a task only cleans up, so that its failure spoils nothing."""

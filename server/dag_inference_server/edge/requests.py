@@ -10,7 +10,7 @@ from typing import TypeAlias, TypedDict
 from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.invocation.call import Attachment, Call, ResultFormat
-from dag_inference_server.results.struct import Json, from_struct, parse_object
+from dag_inference_server.results.struct import Json, from_struct, holds_nul, parse_object
 
 MAX_ID_BYTES = 250
 """Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
@@ -186,10 +186,12 @@ class _Check:
             case _:
                 return {}
         try:
-            return read()
+            conf = read()
         except ValueError as error:
             self._violations.append(Violation(field, str(error)))
             return {}
+        self.that(not holds_nul(conf), field, "holds the character U+0000, which cannot be stored")
+        return conf
 
     def not_served_yet(self, field: str, is_set: bool) -> None:
         self.that(not is_set, field, "is not served by this version of the gateway yet")
@@ -198,6 +200,6 @@ class _Check:
         if not self._violations:
             return
         raise RequestInvalid(
-            "; ".join(f"{v.field} {v.description}" for v in self._violations[:5]),
+            "; ".join(f"{v.field}: {v.description}" for v in self._violations[:5]),
             violations=self._violations,
         )

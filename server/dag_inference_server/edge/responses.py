@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.airflow.api import RESULT_KEY
 from dag_inference_server.catalog.plan import ResultRule
 from dag_inference_server.invocation.call import (
     Accepted,
@@ -50,6 +51,10 @@ _RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
     ResultRule.NONE: pb.RESULT_RULE_NONE,
     ResultRule.RUN_END: pb.RESULT_RULE_RUN_END,
 }
+
+
+_ENVELOPE = 64
+"""Bytes that the event of a stream adds to an answer, at most."""
 
 
 class Responses:
@@ -106,7 +111,7 @@ class Responses:
                 response.result_json = json.dumps(
                     result.value, ensure_ascii=False, separators=(",", ":")
                 )
-        if (size := response.ByteSize()) > self._max_bytes:
+        if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference",
                 subject=_subject(outcome.run),
@@ -118,14 +123,14 @@ class Responses:
         mapped = reference.map_index >= 0
         api_path = (
             f"/api/v2/dags/{quote(run.dag_id, safe='')}/dagRuns/{quote(run.run_id, safe='')}"
-            f"/taskInstances/{quote(reference.task_id, safe='')}/xcomEntries/return_value"
+            f"/taskInstances/{quote(reference.task_id, safe='')}/xcomEntries/{RESULT_KEY}"
         )
         return pb.ResultReference(
             dag_id=run.dag_id,
             run_id=run.run_id,
             task_id=reference.task_id,
             map_index=reference.map_index if mapped else None,
-            key="return_value",
+            key=RESULT_KEY,
             api_url=f"{self._url}{api_path}"
             + (f"?map_index={reference.map_index}" if mapped else ""),
             ui_url=f"{self._url}{_ui_path(run.dag_id, run.run_id)}{task_path}"

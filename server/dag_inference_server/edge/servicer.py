@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from contextlib import aclosing
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
@@ -16,6 +17,8 @@ from dag_inference_server.edge.stream import EventStream
 from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.watcher import Snapshot
+
+_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 RUN_ID_KEY = "dag-run-id"
 """Initial metadata: the run id, as soon as the run exists."""
@@ -68,8 +71,10 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         async with errors_as_status(context):
             call = read_invoke(request, context.time_remaining(), self._limits)
             stream = self._stream(context)
-            async for event in stream.events(call, self._invocations.invoke(call, stream)):
-                yield event
+            work = self._invocations.invoke(call, stream)
+            async with aclosing(stream.events(call, work)) as events:
+                async for event in events:
+                    yield event
 
     async def Watch(  # noqa: N802
         self,
@@ -81,8 +86,23 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             attachment = read_wait(request, context.time_remaining(), self._limits)
             stream = self._stream(context)
             work = self._invocations.wait(attachment, stream)
-            async for event in stream.events(attachment, work):
-                yield event
+            async with aclosing(stream.events(attachment, work)) as events:
+                async for event in events:
+                    yield event
+
+    async def Cancel(self, request: pb.CancelRequest, context: _Context) -> NoReturn:  # noqa: N802
+        """Not served yet."""
+        await _not_served_yet(context)
+
+    async def ListDags(self, request: pb.ListDagsRequest, context: _Context) -> NoReturn:  # noqa: N802
+        """Not served yet."""
+        await _not_served_yet(context)
+
+    async def DescribeDag(  # noqa: N802
+        self, request: pb.DescribeDagRequest, context: _Context
+    ) -> NoReturn:
+        """Not served yet."""
+        await _not_served_yet(context)
 
     async def _answer(self, wanted: Wanted, work: Awaitable[Outcome]) -> pb.InvokeResponse:
         return self._responses.outcome(wanted, await work)
@@ -93,6 +113,12 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             lambda run_id: context.send_initial_metadata(((RUN_ID_KEY, run_id),)),
             heartbeat_interval=self._heartbeat_interval,
         )
+
+
+async def _not_served_yet(context: _Context) -> NoReturn:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED, "this version of the gateway does not serve this RPC yet"
+    )
 
 
 class _Quiet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -60,7 +60,7 @@ class EventStream:
 
     async def events(
         self, wanted: Wanted, work: Coroutine[Any, Any, Outcome]
-    ) -> AsyncIterator[pb.InvokeStreamResponse]:
+    ) -> AsyncGenerator[pb.InvokeStreamResponse]:
         """Do the work, and yield every event of it; the last one is the result.
 
         Raises:

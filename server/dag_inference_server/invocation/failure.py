@@ -39,6 +39,9 @@ def explain(plan: Plan, run: DagRun, instances: Sequence[TaskInstance]) -> DagIn
     if culprit is not None:
         return task_failed(run, culprit)
     if run.state == "failed":
+        teardown = next((i for i in instances if i.state == "failed"), None)
+        if teardown is not None and not plan.task_ids:
+            return task_failed(run, teardown)
         return RunTimedOut(
             "the run was ended without a failed task: by its own timeout, or by hand",
             subject=subject,

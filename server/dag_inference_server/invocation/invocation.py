@@ -143,9 +143,7 @@ class Invocations:
                 raise
             raise await self._deadline_exceeded(flight) from None
         except DagInferenceError as error:
-            if error.run_id is None and (flight.run_id or error.subject.dag_id is None):
-                error.subject = flight.subject
-            raise
+            raise error.about(flight.subject) from error
         log.info(
             "call_answered",
             dag_id=outcome.run.dag_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from dag_inference_server.airflow import TaskInstance
@@ -72,8 +72,8 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
             return Lost(instance)
     if not all(by_task.values()) or not all(instance.is_final for instance in known):
         return otherwise
-    for task_id in plan.task_ids:
-        if plan.is_mapped(task_id) and task_id not in listed:
+    for task_id, instances in by_task.items():
+        if is_mapped(plan, task_id, instances) and task_id not in listed:
             return Unlisted(task_id)
     found = [instance for instance in known if instance.state == "success"]
     return Ready(tuple(found)) if found else Lost(known[0])
@@ -81,7 +81,15 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
 
 def _instances(plan: Plan, snapshot: Snapshot, task_id: str) -> list[TaskInstance]:
     instances = snapshot.of_task(task_id)
-    return _without_surplus(instances) if plan.is_mapped(task_id) else instances
+    return _without_surplus(instances) if is_mapped(plan, task_id, instances) else instances
+
+
+def is_mapped(plan: Plan, task_id: str, instances: Iterable[TaskInstance]) -> bool:
+    """Whether a task has an instance for each map index.
+
+    A task in a mapped group does, too, and Airflow's API does not say so of the task.
+    """
+    return plan.is_mapped(task_id) or any(instance.map_index >= 0 for instance in instances)
 
 
 def _without_surplus(instances: list[TaskInstance]) -> list[TaskInstance]:

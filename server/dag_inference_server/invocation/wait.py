@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from grpc import StatusCode
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from dag_inference.errors import (
     AirflowUnavailable,
     DagPaused,
+    ResultSkipped,
+    ResultTaskUnknown,
     ResultTooDeep,
     RunCancelled,
     RunDeleted,
@@ -36,6 +39,7 @@ from dag_inference_server.invocation.verdict import (
     Ready,
     Unlisted,
     decide,
+    is_mapped,
 )
 from dag_inference_server.results.shape import Shaped, shape
 from dag_inference_server.results.struct import Json
@@ -99,6 +103,10 @@ class Wait:
                 outcome = await self._judge(snapshot)
             except _Moved:
                 outcome = None
+            except NotFound:
+                # Of the run, or of what was just seen in it.
+                await self._read_run()
+                outcome = None
             if outcome is not None:
                 return outcome
             snapshot = await self._news(snapshot)
@@ -153,47 +161,53 @@ class Wait:
         return await self._judge(self.follower.look())
 
     async def _answer(self, instances: tuple[TaskInstance, ...]) -> Outcome:
+        """Read the values, and make sure that they were the result.
+
+        Raises:
+            _Moved: They were not: a task that starts again first deletes its value, which
+                then reads as null, and a mapped one may be expanded anew.
+        """
         self.flight.stopwatch.known()
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
+        read = await asyncio.gather(*(self._value(instance) for instance in instances))
         values: dict[str, Json] = {}
-        for instance in instances:
-            value = await self._value(instance)
-            if self.plan.is_mapped(instance.task_id):
-                in_order = values.setdefault(instance.task_id, [])
-                assert isinstance(in_order, list)
-                in_order.append(value)
-            else:
-                values[instance.task_id] = value
+        for task_id in dict.fromkeys(instance.task_id for instance in instances):
+            of_task = [instance for instance in instances if instance.task_id == task_id]
+            await self._check_unmoved(of_task)
+            found = [v for i, v in zip(instances, read, strict=True) if i.task_id == task_id]
+            values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
         return self._outcome(shape(self.plan.task_ids, values), instances)
 
     async def _value(self, instance: TaskInstance) -> Json:
-        """What a task instance returned.
-
-        Raises:
-            _Moved: It is no longer the instance that it was, and its value with it: a task
-                that starts again first deletes its value, which then reads as null.
-        """
+        """What a task instance returned."""
         where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
         try:
             value: Json = await until_answered(lambda: self.api.value(*where))
         except NotFound:
-            value = None
+            return None
         except RecursionError:
             raise ResultTooDeep(
                 "the result is nested a thousand levels deep; ask for a reference"
             ) from None
-        try:
-            again = await until_answered(lambda: self.api.task_instance(*where))
-        except NotFound:
-            self.follower.forget(instance)
-            await self._read_run()
-            raise _Moved from None
-        if (again.id, again.state) != (instance.id, "success"):
-            self.follower.forget(instance)
-            self.follower.learn(instances=[again])
-            raise _Moved
         return value
+
+    async def _check_unmoved(self, instances: list[TaskInstance]) -> None:
+        """Raise `_Moved` unless a task's instances still are what they were."""
+        one = instances[0]
+        where = (one.dag_id, one.run_id)
+        if one.map_index < 0:
+            now = [await until_answered(lambda: self.api.task_instance(*where, one.task_id, -1))]
+        else:
+            now = await until_answered(lambda: self.api.task_instances(*where, task_id=one.task_id))
+        succeeded = {(i.map_index, i.id) for i in now if i.state == "success"}
+        unmoved = succeeded == {(i.map_index, i.id) for i in instances}
+        if unmoved and all(instance.is_final for instance in now):
+            return
+        for instance in instances:
+            self.follower.forget(instance)
+        self.follower.learn(instances=now)
+        raise _Moved
 
     async def _answer_ended(self) -> Outcome | None:
         """Answer a run that has ended, by what it then says of itself."""
@@ -211,25 +225,56 @@ class Wait:
         self.flight.stopwatch.known()
         if self.plan.rule is ResultRule.NONE:
             return self._outcome(shape((), {}), ())
-        return await self._answer_by_run()
+        return await self._answer_by_run(instances)
 
-    async def _answer_by_run(self) -> Outcome:
-        """The results that a run names itself, where nothing was known before."""
+    async def _answer_by_run(self, instances: list[TaskInstance]) -> Outcome:
+        """The results that a run names itself, where nothing was known before.
+
+        They are a lower bound: that there are none does not mean that there should be none.
+        """
         run = self._run
         values = await until_answered(lambda: self.api.finished_run(run.dag_id, run.run_id))
         named = sorted(values)
+        if not named:
+            self._check_may_be_empty(instances)
         results = [i for task_id in named for i in self.follower.look().of_task(task_id)]
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, tuple(results))
         return self._outcome(shape(named, values), tuple(results))
 
+    def _check_may_be_empty(self, instances: list[TaskInstance]) -> None:
+        subject = self.flight.subject
+        if self.plan.is_outdated:
+            raise ResultTaskUnknown(
+                f"the run was made with version {self._run.version} of the DAG, whose result task "
+                "is no longer known: name it in result_task_ids",
+                subject=subject,
+                code=StatusCode.FAILED_PRECONDITION,
+            )
+        if any(i.state == "skipped" and not self.plan.is_teardown(i.task_id) for i in instances):
+            raise ResultSkipped(
+                "the run has no result and skipped tasks, and which task gives the result is not "
+                "known: name it, for example by a tag result:<task_id> of the DAG",
+                subject=subject,
+            )
+
     async def _fail(self, instance: TaskInstance) -> None:
         """Raise the error of a lost result, unless it turns out not to be lost."""
         instances = await self._read_run()
         again = decide(self.plan, self.follower.look(), self.listed)
-        if not isinstance(again, Lost | Ended):
+        if not isinstance(again, Lost | Ended) or self._is_being_ended(instance, instances):
             return
         raise explain(self.plan, self._run, instances) or task_failed(self._run, instance)
+
+    def _is_being_ended(self, lost: TaskInstance, instances: list[TaskInstance]) -> bool:
+        """Whether the result was skipped while something failed: `fail_fast`, most likely.
+
+        The run's end, which is near then, says which of the two it was.
+        """
+        failed = any(
+            i.state == "failed" and not self.plan.is_teardown(i.task_id) for i in instances
+        )
+        return lost.state == "skipped" and failed and not self._run.is_final
 
     async def _read_run(self) -> list[TaskInstance]:
         """Read the run by id, and its task instances with it."""

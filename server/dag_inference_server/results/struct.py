@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
 
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
@@ -143,7 +144,8 @@ def canonical(document: Json) -> str:
 def _plainest(value: Json) -> Json:
     match value:
         case float() if value.is_integer():
-            return int(value)
+            # As PostgreSQL's JSONB reads 6.022e23, which is not the double's own value.
+            return int(Decimal(repr(value)))
         case list():
             return [_plainest(item) for item in value]
         case dict():
@@ -167,6 +169,19 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is beyond a double")
     return number
+
+
+def holds_nul(document: Json) -> bool:
+    """Whether a text in it holds U+0000, which PostgreSQL cannot store."""
+    match document:
+        case str():
+            return "\0" in document
+        case list():
+            return any(holds_nul(item) for item in document)
+        case dict():
+            return any("\0" in key or holds_nul(item) for key, item in document.items())
+        case _:
+            return False
 
 
 def depth_of(document: object) -> int:

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
 
-from dag_inference_server.standalone.processes import Component, Processes
+from dag_inference_server.standalone.processes import Component, ComponentFailed, Processes
 from dag_inference_server.standalone.progress import Progress
 
 with warnings.catch_warnings():
@@ -30,6 +30,8 @@ EXAMPLE_DAGS = Path(__file__).with_name("example_dags").resolve()
 """The examples that ship with the gateway."""
 
 USER = "admin"
+
+_NO_LOG_SERVER = "--skip-serve-logs"
 
 _BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
 
@@ -53,10 +55,9 @@ class EmbeddedAirflow:
     """Of the account `USER`."""
     components: Sequence[Component]
 
-    def check(self) -> None:
-        """Raise `ComponentFailed` if a component has ended."""
-        for component in self.components:
-            component.check()
+    def problem(self) -> ComponentFailed | None:
+        """The failure of a component that has ended, if one has."""
+        return next(filter(None, (component.problem() for component in self.components)), None)
 
 
 @contextmanager
@@ -86,25 +87,28 @@ def running_airflow(
             raise CannotStart(f"there is no DAG folder {folder}")
     state = state.expanduser().resolve()
     home = state / "airflow"
-    home.mkdir(parents=True, exist_ok=True)
+    # Its files hold the password and the signing key of the API.
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _sole_user(state):
         processes = Processes(state / "processes.json")
         if left := processes.end_leftovers():
             progress.note(f"ended {left} processes that an earlier start had left running")
         port = _port(port)
-        with progress.step("PostgreSQL"):
-            # The library counts those who use a server, and counts the killed among them.
-            database = get_server(state / "postgres", cleanup_mode=None)
+        database: PostgresServer | None = None
         try:
+            with progress.step("PostgreSQL"):
+                # The library counts those who use a server, and counts the killed among them.
+                database = get_server(state / "postgres", cleanup_mode=None)
             environment = _environment(home, dags, port, _create_database(database))
             _migrate(home, processes, environment, progress)
             yield _start(home, port, processes, environment, progress)
         finally:
             ending()
             with progress.step("ending Airflow"):
-                pid = database.get_pid()
+                pid = None if database is None else database.get_pid()
                 processes.end(_ENDS_WITHIN, spare=[] if pid is None else [pid])
-                database.stop()
+                if database is not None:
+                    database.stop()
                 processes.end(0)
 
 
@@ -213,10 +217,12 @@ def _start(
     environment: Mapping[str, str],
     progress: Progress,
 ) -> EmbeddedAirflow:
-    def start(name: str) -> Component:
-        return processes.start(name, _command(name), environment, home / f"{name}.log")
+    def start(name: str, *options: str) -> Component:
+        command = _command(name, *options)
+        return processes.start(name, command, environment, home / f"{name}.log")
 
-    components = [start("api-server"), start("scheduler"), start("triggerer")]
+    # The API server reads logs from the same disk. A log server would listen to everybody.
+    components = [start("api-server"), start("triggerer", _NO_LOG_SERVER)]
     bundles, known = environment[_BUNDLES], home / "dags-known"
     if not known.exists() or known.read_text() != bundles:
         # Every DAG is known before the first call, whatever the processor's pace.
@@ -224,30 +230,34 @@ def _start(
             reserialize = _command("dags", "reserialize")
             processes.run("dags reserialize", reserialize, environment, home / "dags.log")
         known.write_text(bundles)
+    url = f"http://127.0.0.1:{port}"
     with progress.step("Airflow"):
         components.append(start("dag-processor"))
-        url = f"http://127.0.0.1:{port}"
-        _await_health(url, components)
+        # A task that starts before the API server answers fails.
+        _await_health(url, components, ["metadatabase"])
+        components.append(start("scheduler", _NO_LOG_SERVER))
+        _await_health(url, components, ["scheduler", "dag_processor", "triggerer"])
     passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
     return EmbeddedAirflow(url, passwords[USER], components)
 
 
-def _await_health(url: str, components: Sequence[Component]) -> None:
+def _await_health(url: str, components: Sequence[Component], parts: Sequence[str]) -> None:
     give_up = time.monotonic() + _HEALTHY_WITHIN
     while time.monotonic() < give_up:
         for component in components:
-            component.check()
-        if _is_healthy(url):
+            if problem := component.problem():
+                raise problem
+        if _are_healthy(url, parts):
             return
         time.sleep(0.25)
     logs = components[0].log.parent
     raise CannotStart(f"Airflow is not healthy after {_HEALTHY_WITHIN} s. Its logs are in {logs}.")
 
 
-def _is_healthy(url: str) -> bool:
+def _are_healthy(url: str, parts: Sequence[str]) -> bool:
     try:
         with urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310
-            parts = json.load(answer)
+            states = json.load(answer)
     except (URLError, OSError, ValueError):
         return False
-    return all(part.get("status") == "healthy" for part in parts.values() if part)
+    return all(states[part]["status"] == "healthy" for part in parts)

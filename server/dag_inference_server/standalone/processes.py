@@ -31,11 +31,12 @@ class Component:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def check(self) -> None:
-        """Raise `ComponentFailed` if it has ended."""
+    def problem(self) -> ComponentFailed | None:
+        """That it has ended, if it has."""
         code = self.process.poll()
-        if code is not None:
-            raise ComponentFailed(f"airflow {self.name} ended with {code}.\n{self.last_words()}")
+        if code is None:
+            return None
+        return ComponentFailed(f"airflow {self.name} ended with {code}.\n{self.last_words()}")
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its log, and where the rest is."""
@@ -98,9 +99,8 @@ class Processes:
         for component in self.components:
             with suppress(ProcessLookupError):
                 component.process.send_signal(signal.SIGTERM)
-        spared = {pid for root in spare for pid in _family(root)}
-        psutil.wait_procs(_ours(spared), timeout=grace)
-        while left := _ours(spared):
+        psutil.wait_procs(_ours(spare), timeout=grace)
+        while left := _ours(spare):
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
@@ -131,11 +131,14 @@ class Processes:
             with suppress(psutil.NoSuchProcess):
                 pid = component.process.pid
                 entries.append((pid, psutil.Process(pid).create_time()))
-        self.record.write_text(json.dumps(entries))
+        written = self.record.with_suffix(".new")
+        written.write_text(json.dumps(entries))
+        written.replace(self.record)
 
 
-def _ours(spared: Collection[int]) -> list[psutil.Process]:
-    """Every descendant of ours that runs."""
+def _ours(spare: Collection[int]) -> list[psutil.Process]:
+    """Every descendant of ours that runs, but for those that are spared and their children."""
+    spared = {pid for root in spare for pid in _family(root)}
     return [
         process
         for process in psutil.Process().children(recursive=True)

@@ -44,8 +44,12 @@ class TrackedRun:
     followers: set[Follower] = field(default_factory=set)
     edition: int = 0
     missed: bool = False
-    swept: int = 0
-    """The number of the sweep that looked for it last."""
+    swept: datetime = field(init=False)
+    """When it was last looked for by id, by Airflow's clock."""
+
+    def __post_init__(self) -> None:
+        """It was not, yet."""
+        self.swept = self.since
 
     @property
     def made(self) -> datetime:

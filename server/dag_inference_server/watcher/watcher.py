@@ -17,7 +17,6 @@ import structlog
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, Refused, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
-from dag_inference_server.airflow.api import PAGE
 from dag_inference_server.watcher.tracked import Follower, RunKey, TrackedRun, oldest
 
 log = structlog.get_logger(__name__)
@@ -26,18 +25,19 @@ _OVERLAP = timedelta(seconds=3)
 """How far each look reaches back behind the one before. Our idea of Airflow's clock is
 good to a second, and a row shows up to a quarter of a second after its stamp."""
 
+_LONG_EVERY = timedelta(seconds=15)
 _LONG_OVERLAP = timedelta(seconds=30)
-"""How far every `_LONG_EVERY`th look reaches back: for rows that were committed late, and
-Airflow hosts whose clocks differ."""
-
-_LONG_EVERY = 50
+"""How often a look reaches back further, and how far behind the one like it before: for rows
+that were committed late, and Airflow hosts whose clocks differ."""
 
 _MARGIN = timedelta(seconds=60)
 """How much older than we think a run may be, by the clock of the host that made it."""
 
 _SWEEP_EVERY = 5
-"""The interval of the sweep, in longest intervals of the poll. One sweep looks for as many runs
-as fit a page."""
+"""The interval of the sweep, in longest intervals of the poll."""
+
+_SWEPT = 50
+"""Runs that one sweep looks for: their ids have to fit a URL of 8 kB."""
 
 _AGE_SHARE = 0.02
 """The interval in parts of the youngest run's age: a run of 5 s is asked for every 0.1 s, one
@@ -132,33 +132,32 @@ class Watcher:
 
     async def _sweep_forever(self) -> None:
         """Look for runs by id, some at a time: for deleted ones, and for whatever was missed."""
-        sweep = 0
         while True:
             await asyncio.sleep(_SWEEP_EVERY * self._interval_max)
-            sweep += 1
             known = [tracked for tracked in self._runs.values() if tracked.run is not None]
-            chunk = sorted(known, key=lambda tracked: tracked.swept)[:PAGE]
-            if not chunk:
-                continue
-            for tracked in chunk:
-                tracked.swept = sweep
             try:
-                await self._sweep(chunk)
+                if known:
+                    await self._sweep(sorted(known, key=lambda tracked: tracked.swept)[:_SWEPT])
             except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
                 log.warning("airflow_sweep_failed", error=str(error))
             except Exception:
                 log.exception("airflow_sweep_failed")
 
-    async def _sweep(self, chunk: list[TrackedRun]) -> None:
-        ids = [tracked.key[1] for tracked in chunk]
-        run_after = min(tracked.made for tracked in chunk) - _MARGIN
+    async def _sweep(self, some: list[TrackedRun]) -> None:
+        ids = [tracked.key[1] for tracked in some]
+        asked = self._api.now()
+        run_after = min(tracked.made for tracked in some) - _MARGIN
+        since = min(tracked.swept for tracked in some) - _LONG_OVERLAP
         runs, instances = await asyncio.gather(
             self._api.changed_runs(ids, run_after=run_after),
-            self._api.changed_task_instances(ids, run_after=run_after, states=FINAL_TASK_STATES),
+            self._api.changed_task_instances(
+                ids, run_after=run_after, since=since, states=FINAL_TASK_STATES
+            ),
         )
         self._tell(runs, instances)
         found = {(run.dag_id, run.run_id) for run in runs}
-        for tracked in chunk:
+        for tracked in some:
+            tracked.swept = asked
             if tracked.key not in found:
                 tracked.miss()
 
@@ -170,20 +169,21 @@ class Watcher:
         task_states: Collection[str],
         run_states: Collection[str],
     ) -> None:
-        since: datetime | None = None
-        looks = failures = 0
+        since = long_since = self._api.now()
+        failures = 0
         while True:
             if not wanted():
                 work.clear()
                 await work.wait()
                 # What changed while nobody was waiting is nobody's news.
-                since = None
+                since = long_since = self._api.now()
             asked = self._api.now()
-            looks += 1
-            reach = _LONG_OVERLAP if looks % _LONG_EVERY == 0 else _OVERLAP
+            long = asked - long_since > _LONG_EVERY
             try:
-                await self._look((since or asked) - reach, task_states, run_states)
+                reach = long_since - _LONG_OVERLAP if long else since - _OVERLAP
+                await self._look(reach, task_states, run_states)
                 since, failures = asked, 0
+                long_since = asked if long else long_since
             except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
                 # The calls wait on: the next look reaches back to the last good one.
                 failures += 1

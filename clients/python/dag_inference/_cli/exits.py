@@ -14,6 +14,7 @@ from dag_inference.errors import (
     GatewayBug,
     RequestError,
     ResultError,
+    ResultTaskUnknown,
     RunError,
     ServiceError,
 )
@@ -68,6 +69,9 @@ _BY_STATUS: dict[StatusCode, Exit] = {
 
 def exit_of(error: DagInferenceError) -> Exit:
     """Find the exit code of an error."""
+    if isinstance(error, ResultTaskUnknown) and error.code is StatusCode.FAILED_PRECONDITION:
+        # The DAG or the gateway names it, and the caller cannot mend that.
+        return Exit.NOT_CALLABLE
     fitting = (code for kind, code in _BY_CLASS.items() if isinstance(error, kind))
     return next(fitting, _BY_STATUS.get(error.code, Exit.BUG))
 

@@ -25,7 +25,8 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`.
+yet: it answers a bare `UNIMPLEMENTED`. An option that it does not serve yet is
+refused as `REQUEST_INVALID`.
 
 # The run id comes first
 
@@ -155,7 +156,9 @@ class _ResultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultKind
     Tasks that were skipped are left out.
     """
     RESULT_KIND_NONE: _ResultKind.ValueType  # 4
-    """The DAG has no result task and its run succeeded: `result` is empty."""
+    """The run succeeded, and the DAG has no result task, or none that is known or
+    that returned a value (see `RESULT_RULE_RUN_END`): `result` is empty.
+    """
 
 class ResultKind(_ResultKind, metaclass=_ResultKindEnumTypeWrapper):
     """How a result holds what the task returned."""
@@ -174,7 +177,9 @@ RESULT_KIND_BY_TASK: ResultKind.ValueType  # 3
 Tasks that were skipped are left out.
 """
 RESULT_KIND_NONE: ResultKind.ValueType  # 4
-"""The DAG has no result task and its run succeeded: `result` is empty."""
+"""The run succeeded, and the DAG has no result task, or none that is known or
+that returned a value (see `RESULT_RULE_RUN_END`): `result` is empty.
+"""
 Global___ResultKind: _TypeAlias = ResultKind  # noqa: Y015
 
 class _RunState:
@@ -305,7 +310,9 @@ class _ResultRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultRule
     """The DAG has no result task."""
     RESULT_RULE_RUN_END: _ResultRule.ValueType  # 7
     """Not known before the run has ended: the gateway waits for the end, and takes
-    what the run then says of itself.
+    what the run then says of itself. Of a result task that returned null it says
+    nothing, so that the shape of the result can follow from the values. Any task
+    that failed, teardowns aside, fails the call.
     """
 
 class ResultRule(_ResultRule, metaclass=_ResultRuleEnumTypeWrapper):
@@ -329,7 +336,9 @@ RESULT_RULE_NONE: ResultRule.ValueType  # 6
 """The DAG has no result task."""
 RESULT_RULE_RUN_END: ResultRule.ValueType  # 7
 """Not known before the run has ended: the gateway waits for the end, and takes
-what the run then says of itself.
+what the run then says of itself. Of a result task that returned null it says
+nothing, so that the shape of the result can follow from the values. Any task
+that failed, teardowns aside, fails the call.
 """
 Global___ResultRule: _TypeAlias = ResultRule  # noqa: Y015
 
@@ -947,8 +956,9 @@ Global___TaskInstance: _TypeAlias = TaskInstance  # noqa: Y015
 class Timing(_message.Message):
     """Where the time of a call went. Stages that did not happen, or that Airflow
     gave no stamps for, are unset. `queued` and `running` are differences of
-    Airflow's own stamps, the others of the gateway's clock, so that their sum can
-    pass `total` by the skew of the two.
+    Airflow's own stamps, `detection` is from one of those to the gateway's clock,
+    the others are the gateway's, so that their sum can pass `total` by the skew of
+    the clocks. What happened before the call arrived does not count.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -85,7 +85,8 @@ class DagInferenceServicer(object):
 
         The gRPC deadline bounds how long the caller waits, and nothing else:
         when it passes, the run goes on unless `on_deadline` says otherwise. A
-        call without a deadline gets the gateway's default.
+        call without a deadline gets the gateway's default, and no call waits longer
+        than the gateway's limit.
 
         Exactly one run is made per call, however often the gateway has to repeat
         its own requests to Airflow. Callers that repeat a call themselves MUST set
@@ -133,7 +134,8 @@ class DagInferenceServicer(object):
         Repeat after `RetryInfo`.
         * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
         `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
-        the run exists: come back with `Wait`.
+        the run exists: come back with `Wait`. Without one it may exist all the
+        same, if it was the trigger that stayed unanswered.
         * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
         id that finds the line in its log.
         """

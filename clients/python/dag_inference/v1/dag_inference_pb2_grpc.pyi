@@ -25,7 +25,8 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`.
+yet: it answers a bare `UNIMPLEMENTED`. An option that it does not serve yet is
+refused as `REQUEST_INVALID`.
 
 # The run id comes first
 
@@ -75,7 +76,8 @@ class DagInferenceStub:
 
     The gRPC deadline bounds how long the caller waits, and nothing else:
     when it passes, the run goes on unless `on_deadline` says otherwise. A
-    call without a deadline gets the gateway's default.
+    call without a deadline gets the gateway's default, and no call waits longer
+    than the gateway's limit.
 
     Exactly one run is made per call, however often the gateway has to repeat
     its own requests to Airflow. Callers that repeat a call themselves MUST set
@@ -123,7 +125,8 @@ class DagInferenceStub:
        Repeat after `RetryInfo`.
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
-       the run exists: come back with `Wait`.
+       the run exists: come back with `Wait`. Without one it may exist all the
+       same, if it was the trigger that stayed unanswered.
      * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
        id that finds the line in its log.
     """
@@ -205,7 +208,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
 
     The gRPC deadline bounds how long the caller waits, and nothing else:
     when it passes, the run goes on unless `on_deadline` says otherwise. A
-    call without a deadline gets the gateway's default.
+    call without a deadline gets the gateway's default, and no call waits longer
+    than the gateway's limit.
 
     Exactly one run is made per call, however often the gateway has to repeat
     its own requests to Airflow. Callers that repeat a call themselves MUST set
@@ -253,7 +257,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
        Repeat after `RetryInfo`.
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
-       the run exists: come back with `Wait`.
+       the run exists: come back with `Wait`. Without one it may exist all the
+       same, if it was the trigger that stayed unanswered.
      * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
        id that finds the line in its log.
     """
@@ -338,7 +343,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
 
         The gRPC deadline bounds how long the caller waits, and nothing else:
         when it passes, the run goes on unless `on_deadline` says otherwise. A
-        call without a deadline gets the gateway's default.
+        call without a deadline gets the gateway's default, and no call waits longer
+        than the gateway's limit.
 
         Exactly one run is made per call, however often the gateway has to repeat
         its own requests to Airflow. Callers that repeat a call themselves MUST set
@@ -386,7 +392,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
            Repeat after `RetryInfo`.
          * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
            `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
-           the run exists: come back with `Wait`.
+           the run exists: come back with `Wait`. Without one it may exist all the
+           same, if it was the trigger that stayed unanswered.
          * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
            id that finds the line in its log.
         """

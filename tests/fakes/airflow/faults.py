@@ -1,0 +1,226 @@
+"""What can go wrong between the gateway and Airflow.
+
+A fault stands between a request and its answer: it may let the request through,
+before or after it does harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeAlias
+
+from fakes.airflow.routes import Kind, Refusal, json_reply, refusal_reply
+from fakes.airflow.wire import HangUp, Reply
+
+Through: TypeAlias = Callable[[], Awaitable[Reply]]
+"""Lets the request through and gives Airflow's answer."""
+
+Fault: TypeAlias = Callable[[Through], Awaitable[Reply]]
+
+
+def refused(status: int, detail: object = "Something is wrong") -> Fault:
+    """Airflow answers with an error, and has done nothing."""
+
+    async def fault(_: Through) -> Reply:
+        return refusal_reply(Refusal(status, detail))
+
+    return fault
+
+
+def database_error() -> Fault:
+    """What Airflow answers when its database is in trouble."""
+    return refused(
+        500,
+        {
+            "reason": "Database error",
+            "statement": "hidden",
+            "orig_error": "hidden",
+            "message": "Serious error when handling your request. Check logs for more details - "
+            "you will find it in api server when you look for ID abcdefgh",
+        },
+    )
+
+
+def html(status: int) -> Fault:
+    """A proxy answers with a page of its own, and Airflow has not been asked."""
+
+    async def fault(_: Through) -> Reply:
+        page = b"<html><body><h1>It works, or not</h1></body></html>"
+        return Reply(status, page, {"content-type": "text/html"})
+
+    return fault
+
+
+def empty() -> Fault:
+    """Something answers with nothing."""
+
+    async def fault(_: Through) -> Reply:
+        return Reply(200)
+
+    return fault
+
+
+def garbled() -> Fault:
+    """Airflow does it, and a page of a proxy takes the place of its answer."""
+
+    async def fault(through: Through) -> Reply:
+        await through()
+        return await html(200)(through)
+
+    return fault
+
+
+def redirected() -> Fault:
+    """A proxy wants a login first."""
+
+    async def fault(_: Through) -> Reply:
+        return Reply(302, b"", {"location": "/login"})
+
+    return fault
+
+
+def truncated() -> Fault:
+    """Airflow does it, and half of its answer arrives as if it were all."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        return replace(reply, body=reply.body[: len(reply.body) // 2])
+
+    return fault
+
+
+def cut_off() -> Fault:
+    """Airflow does it, and the connection breaks in the midst of its answer."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        return replace(reply, cut_after=len(reply.body) // 2)
+
+    return fault
+
+
+def dropped() -> Fault:
+    """The connection breaks before Airflow has done anything."""
+
+    async def fault(_: Through) -> NoReturn:
+        raise HangUp
+
+    return fault
+
+
+def lost() -> Fault:
+    """Airflow does it, and the connection breaks before its answer."""
+
+    async def fault(through: Through) -> NoReturn:
+        await through()
+        raise HangUp
+
+    return fault
+
+
+def hanging() -> Fault:
+    """Nothing is done, and there is never an answer."""
+
+    async def fault(_: Through) -> NoReturn:
+        await asyncio.Event().wait()
+        raise HangUp
+
+    return fault
+
+
+def held_until(event: asyncio.Event) -> Fault:
+    """Airflow takes its time before it looks at the request."""
+
+    async def fault(through: Through) -> Reply:
+        await event.wait()
+        return await through()
+
+    return fault
+
+
+def just_before(happening: Callable[[], object]) -> Fault:
+    """Something happens in Airflow just before it looks at the request."""
+
+    async def fault(through: Through) -> Reply:
+        happening()
+        return await through()
+
+    return fault
+
+
+def just_after(happening: Callable[[], object]) -> Fault:
+    """Something happens in Airflow just after it has answered."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        happening()
+        return reply
+
+    return fault
+
+
+def with_header(name: str, value: str) -> Fault:
+    """Something on the way writes a header of its own."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        return replace(reply, headers={**reply.headers, name: value})
+
+    return fault
+
+
+def of_version(version: str) -> Fault:
+    """Airflow says that it is of another version."""
+
+    async def fault(_: Through) -> Reply:
+        return json_reply({"version": version, "git_version": None})
+
+    return fault
+
+
+@dataclass(slots=True)
+class _Rule:
+    fault: Fault
+    kind: Kind | None
+    dag_id: str | None
+    times: float
+
+
+class Faults:
+    """The faults that are in force, the latest first."""
+
+    def __init__(self) -> None:
+        """All is well."""
+        self._rules: list[_Rule] = []
+
+    def add(
+        self,
+        fault: Fault,
+        kind: Kind | None = None,
+        *,
+        times: int | None = None,
+        dag_id: str | None = None,
+    ) -> None:
+        """Put a fault in force.
+
+        Args:
+            fault: What goes wrong.
+            kind: With which requests. Left out: with all.
+            times: How often. Left out: always.
+            dag_id: Only with requests about this DAG.
+        """
+        self._rules.insert(0, _Rule(fault, kind, dag_id, float("inf") if times is None else times))
+
+    def clear(self) -> None:
+        """All is well again."""
+        self._rules.clear()
+
+    def of(self, kind: Kind, dag_id: str | None) -> Fault | None:
+        """The fault of a request, if it has one. It counts as used."""
+        for rule in self._rules:
+            if rule.times > 0 and rule.kind in (None, kind) and rule.dag_id in (None, dag_id):
+                rule.times -= 1
+                return rule.fault
+        return None

@@ -1,0 +1,304 @@
+"""What an Airflow holds: DAGs, runs, task instances and values, as plain Python."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+Step: TypeAlias = "Callable[[Run], object]"
+"""Something that happens to a run: see `steps.py`."""
+
+FINISHED = ("success", "failed", "upstream_failed", "skipped", "removed")
+RUNNING = ("running", "deferred", "up_for_reschedule", "awaiting_input")
+TEARDOWN_RULE = "all_done_setup_success"
+
+
+class Clock:
+    """Airflow's clock, which need not agree with ours."""
+
+    def __init__(self) -> None:
+        """Agree."""
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        """The time in Airflow."""
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a DAG."""
+
+    task_id: str
+    downstream: Sequence[str] = ()
+    trigger_rule: str = "all_success"
+    is_mapped: bool = False
+    is_result: bool = False
+    """Whether the DAG declares it as its result."""
+
+    @property
+    def is_teardown(self) -> bool:
+        """Whether it only cleans up."""
+        return self.trigger_rule == TEARDOWN_RULE
+
+
+@dataclass(slots=True)
+class Version:
+    """One version of a DAG."""
+
+    number: int
+    tasks: tuple[Task, ...]
+    source: str | None
+    """The text of its file; `None` if Airflow has not kept it."""
+    created_at: datetime
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def task(self, task_id: str) -> Task:
+        """The task of that id."""
+        return next(task for task in self.tasks if task.task_id == task_id)
+
+
+WRITTEN = "written for the tasks"
+"""The source of a DAG that nobody gave one: see `source_of`."""
+
+
+class Dag:
+    """A DAG with its runs."""
+
+    def __init__(
+        self,
+        dag_id: str,
+        *tasks: Task,
+        source: str | None = WRITTEN,
+        tags: Sequence[str] = (),
+        is_paused: bool = False,
+        is_stale: bool = False,
+        has_import_errors: bool = False,
+        allowed_run_types: Sequence[str] | None = None,
+        refuse: Callable[[Mapping[str, Any]], str | None] = lambda conf: None,
+        script: Sequence[Step] = (),
+    ) -> None:
+        """Make its first version.
+
+        Args:
+            dag_id: Its id.
+            tasks: Its tasks; none means one task, `predict`.
+            source: The text of its file. Left out: one that declares these tasks.
+            tags: Its tags.
+            is_paused: Whether it is paused: runs are made, and stay queued.
+            is_stale: Whether it is gone from its file.
+            has_import_errors: Whether its file is broken.
+            allowed_run_types: Which kinds of run may be made; `None` for all.
+            refuse: Says why a conf breaks the params, or `None` if it does not.
+            script: What happens to each run just after its trigger was answered.
+        """
+        self.dag_id = dag_id
+        self.tags = tags
+        self.is_paused = is_paused
+        self.is_stale = is_stale
+        self.has_import_errors = has_import_errors
+        self.allowed_run_types = allowed_run_types
+        self.refuse = refuse
+        self.script = script
+        self.clock = Clock()
+        self.runs: dict[str, Run] = {}
+        self.made: list[Run] = []
+        """Every run that was ever made, deleted ones included."""
+        self.versions: list[Version] = []
+        self.last_parsed_time = self.clock.now()
+        self.new_version(*tasks or (Task("predict"),), source=source)
+
+    @property
+    def latest(self) -> Version:
+        """The newest version."""
+        return self.versions[-1]
+
+    def new_version(self, *tasks: Task, source: str | None = WRITTEN) -> None:
+        """Change the file, so that Airflow makes a new version of it."""
+        text = source_of(self.dag_id, tasks) if source == WRITTEN else source
+        self.last_parsed_time = self.clock.now()
+        number = len(self.versions) + 1
+        self.versions.append(Version(number, tasks, text, self.last_parsed_time))
+
+    def trigger(self, run_id: str, conf: dict[str, Any] | None, note: str | None = None) -> Run:
+        """Make a run."""
+        run = self.runs[run_id] = Run(self, run_id, conf, note)
+        self.made.append(run)
+        return run
+
+
+@dataclass(slots=True)
+class TaskInstance:
+    """One task of one run, or one map index of it."""
+
+    task_id: str
+    map_index: int
+    updated_at: datetime
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Changes with each try."""
+    state: str | None = None
+    try_number: int = 0
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+
+
+class Run:
+    """A run, and what a scheduler and workers do to it. Every write moves `updated_at`."""
+
+    def __init__(self, dag: Dag, run_id: str, conf: dict[str, Any] | None, note: str | None):
+        """Queue it; its task instances have no state yet."""
+        now = dag.clock.now()
+        self.dag = dag
+        self.run_id = run_id
+        self.conf = conf
+        self.note = note
+        self.version = dag.latest
+        self.state = "queued"
+        self.run_after = self.updated_at = now
+        self.queued_at: datetime | None = now
+        self.start_date: datetime | None = None
+        self.end_date: datetime | None = None
+        self.instances = {
+            (task.task_id, -1): TaskInstance(task.task_id, -1, now) for task in self.version.tasks
+        }
+        self.values: dict[tuple[str, int], Any] = {}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in {"success", "failed"}
+
+    # The run
+
+    def start(self) -> None:
+        """Let it run."""
+        self.state = "running"
+        self.updated_at = self.start_date = self.dag.clock.now()
+
+    def end(self, state: str) -> None:
+        """End it."""
+        if self.start_date is None:
+            self.start()
+        self.state = state
+        self.updated_at = self.end_date = self.dag.clock.now()
+
+    def delete(self) -> None:
+        """Delete it and all that belongs to it."""
+        del self.dag.runs[self.run_id]
+
+    def cancel(self, note: str | None) -> None:
+        """Mark it failed, as `PATCH` does (`airflow/api/common/mark_tasks.py`).
+
+        What runs fails, what waits is skipped, teardowns still run, and while one has to,
+        the run goes on.
+        """
+        if note is not None:
+            self.note = note
+        teardowns_wait = False
+        for instance in self.instances.values():
+            if instance.state in FINISHED:
+                continue
+            if self.version.task(instance.task_id).is_teardown:
+                teardowns_wait = True
+            else:
+                self._write(instance, "failed" if instance.state in RUNNING else "skipped")
+        if not teardowns_wait:
+            self.end("failed")
+        self.updated_at = self.dag.clock.now()
+
+    # Its tasks
+
+    def instance(self, task_id: str, map_index: int = -1) -> TaskInstance:
+        """The task instance."""
+        return self.instances[task_id, map_index]
+
+    def begin(self, task_id: str, map_index: int = -1) -> None:
+        """Let a try of a task run. What an earlier one returned is deleted first."""
+        if self.state == "queued":
+            self.start()
+        instance = self.instance(task_id, map_index)
+        self.values.pop((task_id, map_index), None)
+        instance.try_number += 1
+        instance.end_date = None
+        self._write(instance, "running")
+
+    def finish(self, task_id: str, value: Any = None, map_index: int = -1) -> None:
+        """Let a task return."""
+        self._run_if_not_running(task_id, map_index)
+        if value is not None:
+            self.values[task_id, map_index] = value
+        self._write(self.instance(task_id, map_index), "success")
+
+    def fail(self, task_id: str, map_index: int = -1) -> None:
+        """Let a task fail for good."""
+        self._run_if_not_running(task_id, map_index)
+        self._write(self.instance(task_id, map_index), "failed")
+
+    def retry(self, task_id: str, map_index: int = -1) -> None:
+        """Let a task fail that will be tried again."""
+        self._run_if_not_running(task_id, map_index)
+        instance = self.instance(task_id, map_index)
+        instance.id = str(uuid.uuid4())
+        self._write(instance, "up_for_retry")
+
+    def set_state(self, task_id: str, state: str | None, map_index: int = -1) -> None:
+        """Give a task instance a state, whatever it had."""
+        self._write(self.instance(task_id, map_index), state)
+
+    def expand(self, task_id: str, length: int) -> None:
+        """Expand a mapped task, or expand it anew. Surplus map indexes are `removed`."""
+        unexpanded = self.instances.pop((task_id, -1), None)
+        now = self.dag.clock.now()
+        if length == 0:
+            assert unexpanded
+            self.instances[task_id, -1] = unexpanded
+            self._write(unexpanded, "skipped")
+        for index in range(length):
+            if (task_id, index) not in self.instances:
+                self.instances[task_id, index] = TaskInstance(task_id, index, now)
+        for (name, index), instance in self.instances.items():
+            if name == task_id and index >= length:
+                self._write(instance, "removed")
+
+    def clear(self, task_id: str, map_index: int = -1) -> None:
+        """Let a task run once more. `end_date` and its value stay until it does."""
+        instance = self.instance(task_id, map_index)
+        instance.id = str(uuid.uuid4())
+        self._write(instance, None)
+        if self.is_final:
+            self.state = "queued"
+            self.updated_at = self.queued_at = self.dag.clock.now()
+            self.start_date = self.end_date = None
+
+    def _run_if_not_running(self, task_id: str, map_index: int) -> None:
+        if self.instance(task_id, map_index).state != "running":
+            self.begin(task_id, map_index)
+
+    def _write(self, instance: TaskInstance, state: str | None) -> None:
+        instance.state = state
+        instance.updated_at = self.dag.clock.now()
+        if state == "running":
+            instance.start_date = instance.updated_at
+        elif state in FINISHED:
+            instance.end_date = instance.updated_at
+
+
+def source_of(dag_id: str, tasks: Sequence[Task]) -> str:
+    """A file that declares these tasks in straight lines, and their results."""
+    lines = [
+        "from airflow.sdk import DAG",
+        "from airflow.providers.standard.operators.empty import EmptyOperator",
+        "",
+        f"with DAG({dag_id!r}) as dag:",
+    ]
+    for number, task in enumerate(tasks):
+        made = f"EmptyOperator(task_id={task.task_id!r})"
+        if task.is_mapped:
+            made = f"EmptyOperator.partial(task_id={task.task_id!r}).expand(doc=[])"
+        lines.append(f"    task_{number} = {made}")
+        if task.is_result:
+            lines.append(f"    dag.add_result(task_{number}.output)")
+    return "\n".join(lines) + "\n"

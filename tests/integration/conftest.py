@@ -1,0 +1,48 @@
+"""A fake Airflow, and a real gateway in front of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dag_inference_server.logs import configure
+from dag_inference_server.settings import ENV_PREFIX
+from fakes.airflow import FakeAirflow
+from integration.gateway import Gateway, running, settings_for
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_logs() -> None:
+    configure("warning")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def airflow() -> AsyncIterator[FakeAirflow]:
+    """An Airflow without DAGs."""
+    fake = FakeAirflow()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Settings of the gateway. A test that wants others parametrises this."""
+    return {}
+
+
+@pytest.fixture
+async def gateway(airflow: FakeAirflow, settings: dict[str, Any]) -> AsyncIterator[Gateway]:
+    """A gateway, not necessarily ready yet."""
+    async with running(settings_for(airflow, **settings)) as gateway:
+        yield gateway

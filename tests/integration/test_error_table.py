@@ -1,0 +1,81 @@
+"""Every reason that the gateway gives, how it comes about, and what the caller is told."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from fakes.airflow import Dag, FakeAirflow
+from integration.cases import AS_LAST_SEEN, RUN, Case
+from integration.error_rows.of_airflow import AIRFLOW_DENIED, AIRFLOW_UNAVAILABLE
+from integration.error_rows.of_dags import DAG_ERRORS
+from integration.error_rows.of_requests import NOT_SERVED_YET, REQUEST_INVALID
+from integration.error_rows.of_runs import RUN_ERRORS
+from integration.gateway import Gateway
+from integration.statuses import failure
+
+TABLE = [
+    *REQUEST_INVALID,
+    *NOT_SERVED_YET,
+    *DAG_ERRORS,
+    *RUN_ERRORS,
+    *AIRFLOW_DENIED,
+    *AIRFLOW_UNAVAILABLE,
+]
+
+
+@pytest.fixture
+def settings(case: Case) -> dict[str, Any]:
+    """The case's own."""
+    return {"default_deadline": 5, **case.settings}
+
+
+OF_PYTHON = re.compile(r"Traceback|Error\b|Exception|object at 0x|sys\.|<class")
+
+LONGEST = Case(
+    name="in letters that take twelve bytes each",
+    code=StatusCode.INVALID_ARGUMENT,
+    reason="CONF_INVALID",
+    dag=lambda: Dag("dag", refuse=lambda _: f"Invalid input for param {'😀' * 300}: {'😀' * 900}"),
+)
+
+
+@pytest.mark.parametrize("case", TABLE, ids=str)
+async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None:
+    """A call that fails says why, in one ErrorInfo, and about which run if there is one."""
+    airflow.add(case.dag())
+    case.before(airflow)
+
+    failed = await failure(gateway.stub.Invoke(case.request))
+
+    assert (failed.code, failed.reason) == (case.code, case.reason), failed.message
+    assert failed.info.domain == "dag_inference"
+    assert failed.violations == [*case.violations]
+    assert failed.resource == case.resource
+    assert (failed.retry_after is not None) == case.retry
+    assert ("grpc-retry-pushback-ms" in failed.trailers) == case.retry
+    assert (failed.status.code, failed.status.message) == (failed.code.value[0], failed.message)
+    assert len(failed.encoded) < 4096
+    assert not OF_PYTHON.search(failed.message)
+
+    runs = {run.run_id: RUN for run in airflow.made}
+    told = {key: runs.get(value, value) for key, value in failed.metadata.items()}
+    if case.metadata.get("run_state") == AS_LAST_SEEN:
+        assert told.get("run_state") in {"queued", "running", "success"}
+        told["run_state"] = AS_LAST_SEEN
+    assert told == case.metadata
+    assert len(runs) == ("run_id" in case.metadata)
+    assert case.asks or not any(asked.dag_id for asked in airflow.asked)
+
+
+@pytest.mark.parametrize("case", [LONGEST], ids=str)
+async def test_no_status_is_too_long(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None:
+    """Texts are cut so that every client takes the status, whatever letters they are of."""
+    airflow.add(case.dag())
+
+    failures = [await failure(gateway.stub.Invoke(case.request)) for _ in range(60)]
+
+    assert {failed.code for failed in failures} == {case.code}

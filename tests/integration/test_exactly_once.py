@@ -1,0 +1,140 @@
+"""One call makes one run, whatever becomes of the trigger's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from grpc import StatusCode
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
+from integration.gateway import Gateway, running, settings_for
+from integration.statuses import failure
+from integration.waiting import eventually
+
+DONE = [steps.finish("predict", {"a": 1}), steps.end()]
+
+
+def call(**fields: Any) -> pb.InvokeRequest:
+    """A request."""
+    return pb.InvokeRequest(dag_id="dag", **fields)
+
+
+@pytest.mark.parametrize("request_id", ["", "mine"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(faults.lost(), id="lost"),
+        pytest.param(faults.cut_off(), id="cut-off"),
+        pytest.param(faults.truncated(), id="truncated"),
+        pytest.param(faults.garbled(), id="garbled"),
+    ],
+)
+async def test_lost_answer(
+    airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault, request_id: str
+) -> None:
+    """A trigger whose answer does not arrive is repeated, and makes no second run."""
+    airflow.faults.add(fault, Kind.TRIGGER, times=2)
+    dag = airflow.add(Dag("dag", script=DONE))
+
+    response = await gateway.stub.Invoke(call(request_id=request_id), timeout=5)
+
+    assert [run.run_id for run in dag.made] == [response.run.run_id]
+    assert MessageToDict(response.result) == {"a": 1}
+
+
+async def test_lost_answer_and_then_no_more(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Once Airflow has said that the run exists, every error has its id."""
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, times=1)
+    airflow.faults.add(faults.database_error(), Kind.RUN)
+    dag = airflow.add(Dag("dag"))
+
+    failed = await failure(gateway.stub.Invoke(call(), timeout=2))
+
+    assert len(dag.made) == 1
+    assert failed.metadata["run_id"] == dag.made[0].run_id
+
+
+async def test_repeated_call_attaches(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A second call with the same request_id gets the same answer from the same run."""
+    dag = airflow.add(Dag("dag"))
+    calls = [asyncio.create_task(_invoke(gateway, request_id="mine")) for _ in range(2)]
+    await eventually(lambda: dag.made)
+    await eventually(lambda: airflow.count(Kind.TRIGGER) == 2)
+
+    dag.made[0].finish("predict", 7)
+    dag.made[0].end("success")
+    responses = [await answer for answer in calls]
+    late = await _invoke(gateway, request_id="mine")
+
+    assert len(dag.made) == 1
+    assert {response.run.run_id for response in (*responses, late)} == {dag.made[0].run_id}
+    assert responses[0].result == responses[1].result == late.result
+
+
+async def test_two_replicas(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Many calls with one request_id at two gateways at once share one run."""
+    dag = airflow.add(Dag("dag", script=DONE))
+    async with running(settings_for(airflow)) as other:
+        calls = [_invoke(replica, request_id="mine") for replica in (gateway, other) * 10]
+        responses = await asyncio.gather(*calls)
+
+    assert len(dag.made) == 1
+    assert all(MessageToDict(response.result) == {"a": 1} for response in responses)
+
+
+async def test_repeated_call_fails_the_same(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A call that failed fails the same way when it is repeated, without a new run."""
+    dag = airflow.add(Dag("dag", script=[steps.fail("predict"), steps.end("failed")]))
+
+    first, second = [
+        await failure(gateway.stub.Invoke(call(request_id="mine"), timeout=5)) for _ in range(2)
+    ]
+
+    assert len(dag.made) == 1
+    assert (first.code, first.reason, first.message) == (second.code, second.reason, second.message)
+    assert first.metadata == second.metadata
+
+
+async def test_same_id_other_conf(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A request_id that was used with another conf is refused; the earlier run is named."""
+    dag = airflow.add(Dag("dag", script=DONE))
+    await _invoke(gateway, request_id="mine", conf_json='{"n": 1, "m": 2}')
+
+    failed = await failure(
+        gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 2, "m": 2}'), timeout=5)
+    )
+
+    assert (failed.code, failed.reason) == (StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert failed.metadata["run_id"] == dag.made[0].run_id
+    assert len(dag.made) == 1
+
+
+async def test_same_conf_written_otherwise(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """The order of keys, and 1.0 for 1, make no other conf."""
+    dag = airflow.add(Dag("dag", script=DONE))
+    await _invoke(gateway, request_id="mine", conf_json='{"n": 1, "m": {"x": 2.0}}')
+
+    await _invoke(gateway, request_id="mine", conf_json='{"m": {"x": 2}, "n": 1.0}')
+
+    assert len(dag.made) == 1
+
+
+async def test_ids_of_calls_are_apart(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Calls without a request_id, and the same request_id for another DAG, make their own runs."""
+    for name in ("dag", "other"):
+        airflow.add(Dag(name, script=DONE))
+
+    await _invoke(gateway)
+    await _invoke(gateway)
+    await _invoke(gateway, request_id="mine")
+    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other", request_id="mine"), timeout=5)
+
+    assert len({run.run_id for run in airflow.made}) == 4
+
+
+async def _invoke(gateway: Gateway, **fields: Any) -> pb.InvokeResponse:
+    return await gateway.stub.Invoke(call(**fields), timeout=10)
