@@ -71,7 +71,7 @@ lock: $(READY) ## Pin the newest versions that fit
 	  clients/python/pyproject.toml --all-extras --no-emit-package dag-inference -o constraints/dev.txt
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:protos -o constraints/protos.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-header --no-annotate
+  --no-header --no-annotate
 
 clean: ## Remove what was installed and generated here
 	rm -rf $(VENV) $(PROTOC) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
