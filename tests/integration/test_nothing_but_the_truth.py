@@ -13,7 +13,7 @@ from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from fakes.airflow.state import TEARDOWN_RULE
 from integration.gateway import Gateway
 from integration.statuses import failure
-from integration.waiting import eventually, first_run
+from integration.waiting import first_run
 
 LEAF = [steps.finish("predict", {"a": 1}), steps.end()]
 
@@ -174,4 +174,4 @@ async def test_a_number_that_the_database_writes_in_full(
     dag.made[0].conf = {"n": 602200000000000000000000}
 
     assert await _invoke(gateway, **request) == {"a": 1}
-    await eventually(lambda: len(dag.made) == 1)
+    assert len(dag.made) == 1
