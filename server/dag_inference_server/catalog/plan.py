@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,9 +11,11 @@ from dag_inference_server.airflow import Task
 TEARDOWN_RULE = "all_done_setup_success"
 """Airflow's API does not tell teardowns, but `as_teardown` gives them this trigger rule."""
 
-_LEAF_RULES = frozenset({"all_success", "none_failed", "none_failed_min_one_success"})
-"""A leaf with another rule (a clean-up with `all_done`, an alarm with `one_failed`)
-succeeds also when what matters has failed."""
+_STRICT_RULES = frozenset({"all_success", "none_failed", "none_failed_min_one_success"})
+"""A task with one of these rules never runs once a task just before it has failed for good,
+whatever the others before it do (`airflow/ti_deps/deps/trigger_rule_dep.py`, 3.1 to 3.3). With
+any other it may: a clean-up with `all_done`, an alarm with `one_failed`, a teardown one of
+whose setups has failed."""
 
 
 class ResultRule(StrEnum):
@@ -48,12 +50,19 @@ class Plan:
     def for_version(self, version: int) -> Plan:
         """The plan for a run of a version that may be another one.
 
-        Named result tasks stay; what the structure of this version says does not hold
-        for that one, and such a run is waited for to its end.
+        Named result tasks stay, and only their own states decide; what the structure of
+        this version says of the result does not hold for that one, and such a run is
+        waited for to its end.
         """
-        if version == self.version or self.rule in _NAMED:
+        if version == self.version:
             return self
+        if self.rule in _NAMED:
+            return self.without_structure(version)
         return Plan(ResultRule.RUN_END, (), {}, version, is_outdated=True)
+
+    def without_structure(self, version: int) -> Plan:
+        """The plan for a run that has gone on with another version: the results stay."""
+        return Plan(self.rule, self.task_ids, {}, version, is_outdated=True)
 
     def is_teardown(self, task_id: str) -> bool:
         """Whether a task only cleans up, so that its failure spoils nothing."""
@@ -67,17 +76,31 @@ class Plan:
 
     def leads_to(self, task_id: str, result_id: str) -> bool:
         """Whether a task comes before a result task."""
+        return result_id in self._after(task_id, lambda _: True)
+
+    def is_critical(self, task_id: str, result_id: str) -> bool:
+        """Whether a result cannot come once a task has failed.
+
+        There is a path between the two on which every task but the first, the result
+        included, has a rule that a single failure before it breaks.
+        """
+        return result_id in self._after(task_id, _is_strict)
+
+    def _after(self, task_id: str, through: Callable[[Task | None], bool]) -> set[str]:
+        """The tasks after a task, as far as paths lead through tasks of a kind alone."""
         seen: set[str] = set()
         ahead = [task_id]
         while ahead:
             task = self.tasks.get(ahead.pop())
             for downstream in task.downstream_task_ids if task else ():
-                if downstream == result_id:
-                    return True
-                if downstream not in seen:
+                if downstream not in seen and through(self.tasks.get(downstream)):
                     seen.add(downstream)
                     ahead.append(downstream)
-        return False
+        return seen
+
+
+def _is_strict(task: Task | None) -> bool:
+    return task is not None and task.trigger_rule in _STRICT_RULES
 
 
 def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, version: int) -> Plan:
@@ -93,7 +116,7 @@ def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, ver
     if declared:
         return Plan(ResultRule.DECLARED, tuple(sorted(declared)), tasks, version)
     leaves = [task for task in tasks.values() if _is_leaf(task, tasks)]
-    if len(leaves) == 1 and leaves[0].trigger_rule in _LEAF_RULES:
+    if len(leaves) == 1 and leaves[0].trigger_rule in _STRICT_RULES:
         return Plan(ResultRule.LEAF, (leaves[0].task_id,), tasks, version)
     return Plan(ResultRule.NONE, (), tasks, version)
 

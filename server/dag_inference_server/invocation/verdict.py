@@ -35,7 +35,7 @@ class Lost:
     """The result cannot come any more."""
 
     instance: TaskInstance
-    """The result task's instance that shows it."""
+    """What shows it: an instance of a result task, or of one on the critical path of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ Verdict = Pending | Unlisted | Ready | Lost | Ended
 
 _PENDING = Pending()
 _IMPOSSIBLE = frozenset({"failed", "upstream_failed", "removed"})
+_FAILED = frozenset({"failed", "upstream_failed"})
 
 
 def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
@@ -70,13 +71,33 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     for instance in known:
         if instance.state in _IMPOSSIBLE:
             return Lost(instance)
-    if not all(by_task.values()) or not all(instance.is_final for instance in known):
+    open_results = [task_id for task_id, found in by_task.items() if not _all_final(found)]
+    if critical := _critical_failure(plan, snapshot, open_results):
+        return Lost(critical)
+    if open_results:
         return otherwise
     for task_id, instances in by_task.items():
         if is_mapped(plan, task_id, instances) and task_id not in listed:
             return Unlisted(task_id)
     found = [instance for instance in known if instance.state == "success"]
     return Ready(tuple(found)) if found else Lost(known[0])
+
+
+def _all_final(instances: Collection[TaskInstance]) -> bool:
+    return bool(instances) and all(instance.is_final for instance in instances)
+
+
+def _critical_failure(
+    plan: Plan, snapshot: Snapshot, results: Collection[str]
+) -> TaskInstance | None:
+    """The failed task instance that keeps one of these results from coming, if there is one."""
+    if not results:
+        return None
+    failed = {i.task_id: i for i in snapshot.instances.values() if i.state in _FAILED}
+    for task_id, instance in failed.items():
+        if any(plan.is_critical(task_id, result) for result in results):
+            return instance
+    return None
 
 
 def _instances(plan: Plan, snapshot: Snapshot, task_id: str) -> list[TaskInstance]:

@@ -261,10 +261,23 @@ class Wait:
     async def _fail(self, instance: TaskInstance) -> None:
         """Raise the error of a lost result, unless it turns out not to be lost."""
         instances = await self._read_run()
+        if instance.task_id not in self.plan.task_ids:
+            await self._check_structure()
         again = decide(self.plan, self.follower.look(), self.listed)
         if not isinstance(again, Lost | Ended) or self._is_being_ended(instance, instances):
             return
         raise explain(self.plan, self._run, instances) or task_failed(self._run, instance)
+
+    async def _check_structure(self) -> None:
+        """Make sure that the run goes by the structure that we hold.
+
+        An edited DAG may have other paths, and a run under way can change over to it. The
+        result tasks' own states decide then.
+        """
+        dag_id, version = self._run.dag_id, self._run.version
+        newest = (await until_answered(lambda: self.api.dag(dag_id))).version
+        if {version, newest} != {self.plan.version}:
+            self.plan = self.plan.without_structure(version)
 
     def _is_being_ended(self, lost: TaskInstance, instances: list[TaskInstance]) -> bool:
         """Whether the result was skipped while something failed: `fail_fast`, most likely.

@@ -55,7 +55,18 @@ def judge(
         snapshot = Snapshot(
             make_run(run) if run else None, {each.key: each for each in instances}, edition=1
         )
-        plan = make_plan(*results.split(), mapped=("m", "n"), a="", b="", m="", n="")
+        plan = make_plan(
+            *results.split(),
+            mapped=("m", "n"),
+            rules={"lenient": "all_done"},
+            a="",
+            b="",
+            m="",
+            n="",
+            p="q lenient",
+            q="a m",
+            lenient="b",
+        )
         return in_words(decide(plan, snapshot, listed))
 
     return judge
@@ -187,3 +198,34 @@ def test_mapped_results_are_listed_one_after_the_other(judge: Judge) -> None:
     assert judge("m n a", states, listed=["m"]) == "unlisted n"
     assert judge("m n a", states, listed=["m", "n"]) == "ready m[0] n[0] a"
     assert judge("m n a", "m[0]=success") == "pending"
+
+
+@pytest.mark.parametrize(
+    ("results", "states", "verdict"),
+    [
+        ("a", "p=failed", "lost p"),
+        ("a", "p=success q=failed", "lost q"),
+        ("a", "p=success q=upstream_failed", "lost q"),
+        ("a", "p[0]=success p[1]=failed", "lost p[1]"),
+        ("a", "p=failed a=running", "lost p"),
+        ("a", "p=failed a=success", "ready a"),
+        ("a", "p=failed a=skipped", "lost a"),
+        ("a", "p=up_for_retry", "pending"),
+        ("a", "p=skipped", "pending"),
+        ("a", "p=removed", "pending"),
+        ("a", "lenient=failed", "pending"),
+        ("b", "p=failed", "pending"),
+        ("b", "lenient=failed", "lost lenient"),
+        ("b a", "p=failed", "lost p"),
+        ("b a", "p=failed a=success", "pending"),
+        ("b a", "p=failed a=success b=success", "ready b a"),
+        ("b a", "p=failed b=failed", "lost b"),
+        ("m", "p=failed", "lost p"),
+        ("m", "q=failed m[0]=success m[1]=running", "lost q"),
+    ],
+)
+def test_a_failure_on_the_critical_path_decides(
+    judge: Judge, results: str, states: str, verdict: str
+) -> None:
+    """As soon as it is final, for every result that has not come yet, and for no other."""
+    assert judge(results, states) == verdict
