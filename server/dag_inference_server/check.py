@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import partial
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference_server.airflow import AirflowApi, NotFound, Refused
+from dag_inference_server.airflow import AirflowApi, Listings, NotFound, Refused
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings
 
@@ -41,7 +40,6 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
             ("read XComs", api.prove_may_read_values),
-            ("list runs of all DAGs", partial(api.prove_may_list, settings.run_id_prefix)),
         ):
             try:
                 await attempt()
@@ -50,5 +48,13 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             except (AirflowUnavailable, Refused) as error:
                 raise CheckFailed(f"Whether the account may {what} is unknown: {error}.") from error
             yield f"The account may {what}."
+        listings = Listings(api, transport, prefix=settings.run_id_prefix)
+        if await listings.may_list_all_dags():
+            yield "The account may list runs of all DAGs."
+        else:
+            yield (
+                "The account may not list runs of all DAGs: the gateway asks for the runs of each "
+                "DAG by itself, which costs more the more DAGs are called at once."
+            )
     finally:
         transport.close()

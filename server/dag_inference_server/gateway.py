@@ -15,8 +15,14 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponen
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
-from dag_inference_server.airflow import AirflowApi, Credentials, Transport
-from dag_inference_server.airflow.api import NotFound, Refused
+from dag_inference_server.airflow import (
+    AirflowApi,
+    Credentials,
+    Listings,
+    NotFound,
+    Refused,
+    Transport,
+)
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
@@ -26,7 +32,7 @@ from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
-from dag_inference_server.watcher import Watcher
+from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
 
@@ -70,9 +76,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     api = AirflowApi(transport)
     watcher = Watcher(
         api,
-        prefix=settings.run_id_prefix,
-        interval_min=settings.poll_interval_min,
-        interval_max=settings.poll_interval_max,
+        Listings(api, transport, prefix=settings.run_id_prefix),
+        Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
     )
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
     health, server, ready = Health(), _server(settings), asyncio.Event()

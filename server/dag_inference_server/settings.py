@@ -130,8 +130,12 @@ class Settings(BaseSettings):
     poll_interval_min: float = Field(default=0.1, ge=0.02)
     """How often Airflow is asked for news while a young run is in flight."""
 
-    poll_interval_max: float = Field(default=2, gt=0)
-    """How often it is asked when all runs in flight are old, or Airflow struggles."""
+    poll_interval_max: float = Field(default=0.2, gt=0)
+    """How often it is asked when all runs in flight are older than some seconds."""
+
+    poll_interval_old: float = Field(default=2, gt=0)
+    """How often runs of more than ten minutes are read. Also how long Airflow is left alone at most
+    when it gives bad answers."""
 
     max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """How large an answer may be. Stock gRPC clients refuse more than 4 MiB."""
@@ -171,6 +175,8 @@ class Settings(BaseSettings):
             raise ValueError("airflow_username and airflow_password go together")
         if self.poll_interval_min > self.poll_interval_max:
             raise ValueError("poll_interval_min must not exceed poll_interval_max")
+        if self.poll_interval_max > self.poll_interval_old:
+            raise ValueError("poll_interval_max must not exceed poll_interval_old")
         if self.default_deadline > self.max_deadline:
             raise ValueError("default_deadline must not exceed max_deadline")
         return self

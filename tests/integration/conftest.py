@@ -27,9 +27,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def airflow() -> AsyncIterator[FakeAirflow]:
+def version() -> str:
+    """Airflow's version. A test that wants another parametrises this."""
+    return "3.3.2"
+
+
+@pytest.fixture
+async def airflow(version: str) -> AsyncIterator[FakeAirflow]:
     """An Airflow without DAGs."""
-    fake = FakeAirflow()
+    fake = FakeAirflow(version=version)
     await fake.start()
     yield fake
     await fake.stop()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 
@@ -30,11 +31,11 @@ async def test_one_poll_serves_all(airflow: FakeAirflow, gateway: Gateway, calls
     await airflow.polls(POLLS)
 
     asked = airflow.asked[start:]
-    assert {request.kind for request in asked} == {Kind.RUNS, Kind.INSTANCES}
+    # Rounds look for runs by id, and whether the DAG has been paused: a page, ever so often.
+    assert {request.kind for request in asked} <= {Kind.RUNS, Kind.INSTANCES, Kind.DAG}
     polls = _polls(asked)
     assert 2 * POLLS - 3 <= len(polls) <= 2 * POLLS + 1
     assert {query["offset"][0] for query in polls} == {"0"}
-    # Runs are looked for by id as well: a page of them, ever so often.
     assert len(asked) - len(polls) <= 3
     for run in airflow.made:
         run.finish("predict", 1)
@@ -73,29 +74,61 @@ async def test_nothing_in_flight_nothing_asked(airflow: FakeAirflow, gateway: Ga
     await airflow.silence()
 
 
-@pytest.mark.parametrize("settings", [{"poll_interval_max": 60, "default_deadline": 60}], ids=[""])
-async def test_old_runs_do_not_slow_young_ones(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """With a run of an hour in flight, polls are a minute apart, until a new run comes."""
+async def test_old_runs_are_read_by_id(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A run of a month is read by its id, in its DAG, and no listing reaches back to it."""
     dag = airflow.add(Dag("dag"))
     request = pb.InvokeRequest(dag_id="dag", request_id="mine")
     first = gateway.stub.Invoke(request)
     old = await first_run(dag)
     first.cancel()
     await airflow.silence()
-    old.run_after -= timedelta(hours=1)
+    old.run_after -= timedelta(days=30)
     old.queued_at = old.run_after
-    attached = gateway.stub.Invoke(request)
-    await eventually(lambda: airflow.count(Kind.RUN))
-    await airflow.silence()
-
+    start = len(airflow.asked)
+    attached = asyncio.create_task(_call(gateway, request))
     young = asyncio.create_task(_invoke(gateway))
     await eventually(lambda: len(dag.made) == 2)
-    dag.made[1].finish("predict", "young")
+    await airflow.polls(POLLS)
 
-    response = await asyncio.wait_for(young, 5)
-    assert MessageToDict(response.result) == {"return_value": "young"}
+    listings = [a for a in airflow.asked[start:] if a.kind is Kind.INSTANCES]
+    named = {a.request.query["run_id_prefix_pattern"][0] for a in listings if a.dag_id == "dag"}
+    assert old.run_id in named
+    others = [a.request.query["run_after_gte"][0] for a in listings if a.dag_id == "~"]
+    assert min(map(datetime.fromisoformat, others)) > old.run_after + timedelta(days=29)
+    dag.made[1].finish("predict", "young")
+    assert MessageToDict((await young).result) == {"return_value": "young"}
+    assert not attached.done()
     old.finish("predict", "old")
-    attached.cancel()
+    assert MessageToDict((await attached).result) == {"return_value": "old"}
+
+
+async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Only rounds go on, in which each run is asked for once."""
+    dag = airflow.add(Dag("dag"))
+    old = [dag.trigger(f"grpc-{number}", {}) for number in range(120)]
+    for run in old:
+        run.run_after -= timedelta(hours=1)
+    requests = [pb.WaitRequest(dag_id="dag", run_id=run.run_id) for run in old]
+    waiting = [asyncio.create_task(_wait(gateway, request)) for request in requests]
+    await eventually(lambda: airflow.count(Kind.RUN) == 120)
+    await airflow.polls(3)
+    start = len(airflow.asked)
+    await airflow.polls(6)
+
+    named = [
+        a.request.query["run_id_prefix_pattern"][0].split("|")
+        for a in airflow.asked[start:]
+        if a.kind is Kind.INSTANCES
+    ]
+    assert {len(ids) for ids in named} == {50, 20}
+    assert {run_id for ids in named for run_id in ids} == {run.run_id for run in old}
+    old[7].delete()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await waiting.pop(7)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    for run in (*old[:7], *old[8:]):
+        run.finish("predict", 1)
+    await asyncio.gather(*waiting)
 
 
 async def test_an_hour_apart(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -148,7 +181,15 @@ async def test_runs_of_others(airflow: FakeAirflow, gateway: Gateway) -> None:
 
 
 async def _invoke(gateway: Gateway, dag_id: str = "dag") -> pb.InvokeResponse:
-    return await gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=30)
+    return await _call(gateway, pb.InvokeRequest(dag_id=dag_id))
+
+
+async def _call(gateway: Gateway, request: pb.InvokeRequest) -> pb.InvokeResponse:
+    return await gateway.stub.Invoke(request, timeout=30)
+
+
+async def _wait(gateway: Gateway, request: pb.WaitRequest) -> pb.InvokeResponse:
+    return await gateway.stub.Wait(request, timeout=30)
 
 
 def _polls(asked: Sequence[Asked]) -> list[Mapping[str, Sequence[str]]]:

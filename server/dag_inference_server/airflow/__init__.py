@@ -9,17 +9,22 @@ from dag_inference_server.airflow.answers import (
     Task,
     TaskInstance,
 )
-from dag_inference_server.airflow.api import AirflowApi, NotFound, Refused, RunExists
+from dag_inference_server.airflow.api import AirflowApi
+from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
+from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Credentials, Transport
 
 __all__ = [
     "AirflowApi",
+    "Changes",
     "Credentials",
     "DagDetails",
     "DagRun",
+    "Listings",
     "NotFound",
     "Refused",
     "RunExists",
+    "RunFilter",
     "Task",
     "TaskInstance",
     "Transport",

@@ -120,14 +120,14 @@ class DagPage(_Answer):
 class DagRunPage(_Answer):
     """A page of runs."""
 
-    dag_runs: tuple[DagRun, ...]
+    rows: tuple[DagRun, ...] = Field(alias="dag_runs")
     total_entries: int
 
 
 class TaskInstancePage(_Answer):
     """A page of task instances."""
 
-    task_instances: tuple[TaskInstance, ...]
+    rows: tuple[TaskInstance, ...] = Field(alias="task_instances")
     total_entries: int
 
 

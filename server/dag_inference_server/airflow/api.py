@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -19,13 +20,13 @@ from airflow_client.client import (
     VersionApi,
     XComApi,
 )
+from async_lru import alru_cache
 
 from dag_inference.errors import AirflowUnavailable
 from dag_inference_server.airflow.answers import (
     DagDetails,
     DagPage,
     DagRun,
-    DagRunPage,
     DagSource,
     Task,
     TaskCollection,
@@ -33,10 +34,16 @@ from dag_inference_server.airflow.answers import (
     TaskInstancePage,
     Version,
 )
-from dag_inference_server.airflow.transport import RETRY_AFTER, Answer, ModelT, Operation, Transport
-
-PAGE = 100
-"""Airflow's own limit of a page, `[api] maximum_page_limit`."""
+from dag_inference_server.airflow.pages import all_pages
+from dag_inference_server.airflow.statuses import NotFound, granted, unless_refused
+from dag_inference_server.airflow.transport import (
+    RETRY_AFTER,
+    Answer,
+    Lane,
+    ModelT,
+    Operation,
+    Transport,
+)
 
 ANY = "~"
 """Airflow's name for every DAG, or every run."""
@@ -51,16 +58,8 @@ RESULT_KEY = "return_value"
 _NO_SUCH_DAG = "dag_inference_check_no_such_dag"
 
 
-class NotFound(Exception):
-    """Airflow has no such thing, or hides it from the account."""
-
-
-class RunExists(Exception):
-    """The DAG has a run of that id already."""
-
-
-class Refused(Exception):
-    """Airflow understood the request and will not do it. The message is Airflow's."""
+_VERSION_LIVES = 60.0
+"""Seconds. Airflow can be upgraded under a running gateway."""
 
 
 class AirflowApi:
@@ -83,6 +82,7 @@ class AirflowApi:
         self._waits = ExperimentalApi(client)
         self._versions = VersionApi(client)
         self._xcoms = XComApi(client)
+        self._known_version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(self.version)
 
     @property
     def url(self) -> str:
@@ -97,6 +97,10 @@ class AirflowApi:
         """Airflow's version, which it tells anybody."""
         operation = self._versions.get_version_without_preload_content
         return (await self._read(Version, operation)).version
+
+    async def is_at_least(self, *numbers: int) -> bool:
+        """Whether Airflow's version is at least this one, as of a minute ago at most."""
+        return _numbers(await self._known_version()) >= numbers
 
     async def prove_account(self) -> None:
         """Make a request that only an account may make.
@@ -123,16 +127,6 @@ class AirflowApi:
         """
         with suppress(NotFound):
             await self.value(_NO_SUCH_DAG, _NO_SUCH_DAG, _NO_SUCH_DAG, -1)
-
-    async def prove_may_list(self, prefix: str) -> None:
-        """Make the listings that the watcher lives on.
-
-        Raises:
-            AirflowDenied: The account may not.
-        """
-        now = self.now()
-        await self.changed_runs([prefix], run_after=now, since=now)
-        await self.changed_task_instances([prefix], run_after=now, since=now)
 
     async def dag(self, dag_id: str) -> DagDetails:
         """The newest version of a DAG, paused or broken included.
@@ -181,7 +175,9 @@ class AirflowApi:
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
-        return await self._transport.send(operation, lambda a: _unless_refused(a).read(DagRun))
+        return await self._transport.send(
+            operation, lambda a: unless_refused(a).read(DagRun), Lane.TRIGGER
+        )
 
     async def run(self, dag_id: str, run_id: str) -> DagRun:
         """A run as it is now.
@@ -220,61 +216,9 @@ class AirflowApi:
         Raises:
             NotFound: No such run.
         """
-        return await self._task_instance_pages(
-            self._read, dag_id, run_id, task_id=task_id, state=list(states) or None
-        )
-
-    async def changed_task_instances(
-        self,
-        prefixes: Sequence[str],
-        *,
-        run_after: datetime,
-        since: datetime | None = None,
-        states: Collection[str] = (),
-    ) -> list[TaskInstance]:
-        """What changed of the task instances of some runs of any DAG. Not repeated.
-
-        Args:
-            prefixes: How the run ids begin, any of them; Airflow before 3.2 takes no notice.
-            run_after: Only of runs made then or later: the one selective index.
-            since: Only what was written then or later, by Airflow's clock.
-            states: Only in these states; in any when empty.
-        """
-        return await self._task_instance_pages(
-            self._read_once,
-            ANY,
-            ANY,
-            run_id_prefix_pattern="|".join(prefixes),
-            updated_at_gte=since,
-            run_after_gte=run_after,
-            state=list(states) or None,
-        )
-
-    async def changed_runs(
-        self,
-        prefixes: Sequence[str],
-        *,
-        run_after: datetime,
-        since: datetime | None = None,
-        states: Collection[str] = (),
-    ) -> list[DagRun]:
-        """What changed of some runs of any DAG, as `changed_task_instances`."""
-        runs: list[DagRun] = []
-        while True:
-            page = await self._read_once(
-                DagRunPage,
-                self._runs.get_dag_runs_without_preload_content,
-                ANY,
-                run_id_prefix_pattern="|".join(prefixes),
-                updated_at_gte=since,
-                run_after_gte=run_after,
-                state=list(states) or None,
-                limit=PAGE,
-                offset=len(runs),
-            )
-            runs += page.dag_runs
-            if not page.dag_runs or len(runs) >= page.total_entries:
-                return runs
+        operation = self._task_instances.get_task_instances_without_preload_content
+        read = partial(self._read, TaskInstancePage, operation, dag_id, run_id)
+        return await all_pages(read, task_id=task_id, state=list(states) or None)
 
     async def value(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
         """What a task instance returned, as JSON.
@@ -313,52 +257,23 @@ class AirflowApi:
         )
         return await self._transport.send(operation, _read_results)
 
-    async def _task_instance_pages(
-        self,
-        read: Callable[..., Awaitable[TaskInstancePage]],
-        dag_id: str,
-        run_id: str,
-        **filters: Any,
-    ) -> list[TaskInstance]:
-        instances: list[TaskInstance] = []
-        while True:
-            page = await read(
-                TaskInstancePage,
-                self._task_instances.get_task_instances_without_preload_content,
-                dag_id,
-                run_id,
-                limit=PAGE,
-                offset=len(instances),
-                **filters,
-            )
-            instances += page.task_instances
-            if not page.task_instances or len(instances) >= page.total_entries:
-                return instances
-
     async def _read(
         self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
     ) -> ModelT:
         return await self._transport.send(
-            partial(operation, *args, **kwargs), lambda answer: _granted(answer).read(model)
-        )
-
-    async def _read_once(
-        self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
-    ) -> ModelT:
-        return await self._transport.send_once(
-            partial(operation, *args, **kwargs), lambda answer: _granted(answer).read(model)
+            partial(operation, *args, **kwargs), lambda answer: granted(answer).read(model)
         )
 
 
 def _read_value(answer: Answer) -> Any:
-    entry = _granted(answer).read_json()
+    entry = granted(answer).read_json()
     if not isinstance(entry, dict) or "value" not in entry:
         raise AirflowUnavailable("Airflow's answer is no XCom", retry_after=RETRY_AFTER)
     return entry["value"]
 
 
 def _read_results(answer: Answer) -> dict[str, Any]:
-    lines = _granted(answer).body.strip().splitlines()
+    lines = granted(answer).body.strip().splitlines()
     last = Answer(answer.status, lines[-1]).read_json() if lines else None
     if not isinstance(last, dict) or "state" not in last:
         raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
@@ -366,26 +281,9 @@ def _read_results(answer: Answer) -> dict[str, Any]:
     return results
 
 
-def _granted(answer: Answer) -> Answer:
-    """The answer, if it grants what was asked."""
-    if answer.status < 300:
-        return answer
-    detail = answer.detail
-    # "Not Found" alone is what a web framework says of a path that it does not know.
-    if answer.status == 404 and detail not in ("", "Not Found"):
-        raise NotFound(detail)
-    # Airflow refuses none of our requests but triggers, and always says why: a proxy
-    # in between, a wrong address, or another version.
-    raise AirflowUnavailable(
-        f"Airflow answers {answer.status}, which the gateway does not understand",
-        retry_after=RETRY_AFTER,
-    )
-
-
-def _unless_refused(answer: Answer) -> Answer:
-    """The answer to a trigger, which Airflow may well refuse."""
-    if answer.detail and answer.status == 409:
-        raise RunExists(answer.detail)
-    if answer.detail and answer.status in (400, 422):
-        raise Refused(answer.detail)
-    return _granted(answer)
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: `3.3.2rc1` is (3, 3, 2)."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    if found is None:
+        raise AirflowUnavailable(f"Airflow's version {version!r} is none", retry_after=RETRY_AFTER)
+    return tuple(int(number) for number in found.group().split("."))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 
 import urllib3
@@ -43,6 +44,22 @@ Operation: TypeAlias = Callable[..., Any]
 
 Called with `_request_timeout`, it hands over the response with its body unread.
 """
+
+
+class Lane(Enum):
+    """Requests that wait for each other, and for no others.
+
+    A burst of ten thousand triggers must hold up neither the results of the calls before
+    it nor the one poll that all of them wait for.
+    """
+
+    TRIGGER = "trigger"
+    READ = "read"
+    POLL = "poll"
+
+
+_POLLS = 4
+"""The polls for calls and for streams are two requests each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,7 @@ class Answer:
 
 
 class Transport:
-    """Performs requests of `airflow_client` in threads, at most `connections` at once."""
+    """Performs requests of `airflow_client` in threads."""
 
     def __init__(
         self, url: str, credentials: Credentials, *, timeout: float, connections: int
@@ -111,35 +128,44 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once.
+            connections: Requests at once, triggers and reads half each, beside a few polls.
         """
         self.url = url
         self._credentials = credentials
         self._timeout = timeout
         # urllib3's own repeats would hide from us what happened.
         configuration = Configuration(host=url, retries=False)
-        configuration.connection_pool_maxsize = connections
+        configuration.connection_pool_maxsize = connections + _POLLS
         self.client = ApiClient(configuration)
         if credentials.token:
             configuration.access_token = credentials.token.get_secret_value()
-        self._threads = ThreadPoolExecutor(connections, thread_name_prefix="airflow")
+        reads = (connections + 1) // 2
+        sizes = {Lane.TRIGGER: max(connections - reads, 1), Lane.READ: reads, Lane.POLL: _POLLS}
+        self._threads = {
+            lane: ThreadPoolExecutor(size, thread_name_prefix=f"airflow-{lane.value}")
+            for lane, size in sizes.items()
+        }
         self._login: asyncio.Task[None] | None = None
         self._skew = timedelta(0)
 
     def close(self) -> None:
         """Let go of the threads; requests under way end by themselves."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def now(self) -> datetime:
         """The time by Airflow's clock, good to about a second."""
         return datetime.now(UTC) + self._skew
 
-    async def send(self, operation: Operation, read: Callable[[Answer], T]) -> T:
+    async def send(
+        self, operation: Operation, read: Callable[[Answer], T], lane: Lane = Lane.READ
+    ) -> T:
         """Perform a request that is safe to repeat, a few times if need be.
 
         Args:
             operation: The request.
             read: Reads the answer. One that cannot be read is as good as none.
+            lane: Which requests it may have to wait for.
 
         Raises:
             AirflowUnavailable: No answer, or none of its API.
@@ -151,15 +177,15 @@ class Transport:
             wait=wait_random_exponential(multiplier=0.1, max=1),
             reraise=True,
         )
-        return await retrying(self.send_once, operation, read)
+        return await retrying(self.send_once, operation, read, lane)
 
-    async def send_once(self, operation: Operation, read: Callable[[Answer], T]) -> T:
+    async def send_once(self, operation: Operation, read: Callable[[Answer], T], lane: Lane) -> T:
         """Perform a request as `send` does, but once, not counting a refreshed token."""
         token = await self._token()
-        answer = await self._perform(operation)
+        answer = await self._perform(operation, lane)
         if self._credentials.username and _is_stale(answer):
             await self._renew(token)
-            answer = await self._perform(operation)
+            answer = await self._perform(operation, lane)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
@@ -181,7 +207,7 @@ class Transport:
         await asyncio.shield(self._login)
 
     async def _log_in(self) -> None:
-        answer = await self._perform(self._request_token)
+        answer = await self._perform(self._request_token, Lane.POLL)
         if answer.status in (400, 401, 403, 422):
             raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
         self.client.configuration.access_token = answer.read(AccessToken).access_token
@@ -207,9 +233,10 @@ class Transport:
             return "Airflow wants an account, and none is set"
         return "Airflow refuses the gateway's token"
 
-    async def _perform(self, operation: Operation) -> Answer:
-        loop = asyncio.get_running_loop()
-        status, body, date = await loop.run_in_executor(self._threads, self._block_on, operation)
+    async def _perform(self, operation: Operation, lane: Lane) -> Answer:
+        status, body, date = await asyncio.get_running_loop().run_in_executor(
+            self._threads[lane], self._block_on, operation
+        )
         if date is not None:
             self._skew = date - datetime.now(UTC)
         if status >= 500 or status == 429 or 300 <= status < 400:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,9 +27,6 @@ from dag_inference_server.catalog.source import declared_results
 
 _DETAILS_LIVE = 0.9
 """Seconds. Paused and broken have to be known at most a second old at the trigger."""
-
-_VERSION_LIVES = 60.0
-"""Seconds. Airflow can be upgraded under a running gateway."""
 
 _STRUCTURE_LIVES = 600.0
 """Seconds. After it was parsed anew, nobody asks for what it was before."""
@@ -84,7 +80,6 @@ class Catalog:
         self._serves = serves
         self._result_tasks = result_tasks
         self._details = alru_cache(maxsize=_KEPT, ttl=_DETAILS_LIVE)(api.dag)
-        self._version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(api.version)
         self._structure = alru_cache(maxsize=_KEPT, ttl=_STRUCTURE_LIVES)(self._read_structure)
 
     async def plan(self, dag_id: str, requested: Sequence[str] = ()) -> Plan:
@@ -127,13 +122,6 @@ class Catalog:
         if plan.version == version:
             _check_known(plan, dag_id)
         return plan.for_version(version)
-
-    async def is_paused(self, dag_id: str) -> bool:
-        """Whether a DAG is paused, as far as Airflow tells, at most a second ago."""
-        try:
-            return (await self._details(dag_id)).is_paused
-        except (AirflowUnavailable, AirflowDenied, NotFound):
-            return False
 
     def check_served(self, dag_id: str) -> None:
         """Raise `DagNotAllowed` if the DAG is not served; Airflow is not asked."""
@@ -192,7 +180,7 @@ class Catalog:
     async def _declared(
         self, edition: _Edition, tasks: Mapping[str, object]
     ) -> frozenset[str] | None:
-        if _numbers(await self._version()) < _DECLARES_SINCE:
+        if not await self._api.is_at_least(*_DECLARES_SINCE):
             return frozenset()
         try:
             source = await self._api.source(edition.dag_id, edition.version)
@@ -234,11 +222,3 @@ def _check_known(plan: Plan, dag_id: str) -> None:
 
 def _edition(details: DagDetails) -> _Edition:
     return _Edition(details.dag_id, details.version, details.last_parsed_time)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: `3.3.2rc1` is (3, 3, 2)."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    if found is None:
-        raise AirflowUnavailable(f"Airflow's version {version!r} is none", retry_after=RETRY_AFTER)
-    return tuple(int(number) for number in found.group().split("."))

@@ -130,7 +130,7 @@ class Invocations:
         assert flight.run is not None
         flight.stopwatch.accepted()
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
-        return await Wait(self._api, self._watcher, self._catalog, follower, flight, plan).outcome()
+        return await Wait(self._api, self._watcher, follower, flight, plan).outcome()
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""

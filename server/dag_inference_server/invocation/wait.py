@@ -21,7 +21,6 @@ from dag_inference.errors import (
     Subject,
 )
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, TaskInstance
-from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan, ResultRule
 from dag_inference_server.invocation.call import (
     Listener,
@@ -46,9 +45,6 @@ from dag_inference_server.results.struct import Json
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
 T = TypeVar("T")
-
-_QUIET = 2.0
-"""Seconds without news after which a queued run is suspected to be stuck."""
 
 
 @dataclass(slots=True)
@@ -80,7 +76,6 @@ class Wait:
 
     api: AirflowApi
     watcher: Watcher
-    catalog: Catalog
     follower: Follower
     flight: Flight
     plan: Plan
@@ -99,6 +94,8 @@ class Wait:
             self.flight.listener.changed(snapshot)
             if snapshot.missed:
                 await self._read_run()
+            if snapshot.stuck:
+                await self._check_not_stuck()
             try:
                 outcome = await self._judge(snapshot)
             except _Moved:
@@ -109,30 +106,20 @@ class Wait:
                 outcome = None
             if outcome is not None:
                 return outcome
-            snapshot = await self._news(snapshot)
+            snapshot = await self.follower.news(snapshot)
 
-    async def _news(self, since: Snapshot) -> Snapshot:
-        while True:
-            try:
-                async with asyncio.timeout(_QUIET):
-                    return await self.follower.news(since)
-            except TimeoutError:
-                await self._check_not_stuck(since)
-
-    async def _check_not_stuck(self, snapshot: Snapshot) -> None:
+    async def _check_not_stuck(self) -> None:
         """A run of a DAG that was paused just before it started stays queued for ever.
 
         Raises:
             DagPaused: This is one.
         """
-        if self._run.state != "queued" or any(i.is_final for i in snapshot.instances.values()):
+        await self._read_run()
+        dag_id = self._run.dag_id
+        if self._run.state != "queued":
             return
-        if await self.catalog.is_paused(self._run.dag_id):
-            await self._read_run()
-            if self._run.state == "queued":
-                raise DagPaused(
-                    f"{self._run.dag_id} was paused before the run started, which stays queued"
-                )
+        if (await until_answered(lambda: self.api.dag(dag_id))).is_paused:
+            raise DagPaused(f"{dag_id} was paused before the run started, which stays queued")
 
     async def _judge(self, snapshot: Snapshot) -> Outcome | None:
         """The outcome, or `None` to wait for more news."""

@@ -1,6 +1,7 @@
 """One poll of Airflow for every call in flight."""
 
+from dag_inference_server.watcher.pace import Pace
 from dag_inference_server.watcher.tracked import Follower, Snapshot
 from dag_inference_server.watcher.watcher import Watcher
 
-__all__ = ["Follower", "Snapshot", "Watcher"]
+__all__ = ["Follower", "Pace", "Snapshot", "Watcher"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -25,6 +25,8 @@ class Snapshot:
     """Counts the news."""
     missed: bool = False
     """Whether Airflow seems to have the run no longer."""
+    stuck: bool = False
+    """Whether the run's DAG is paused, and the run has not been seen to start."""
 
     def of_task(self, task_id: str) -> list[TaskInstance]:
         """The known instances of a task, in the order of their map indexes."""
@@ -44,12 +46,37 @@ class TrackedRun:
     followers: set[Follower] = field(default_factory=set)
     edition: int = 0
     missed: bool = False
-    swept: datetime = field(init=False)
-    """When it was last looked for by id, by Airflow's clock."""
+    stuck: bool = False
+    read_at: datetime = field(init=False)
+    """When it was last read by id in a round, by Airflow's clock."""
 
     def __post_init__(self) -> None:
         """It was not, yet."""
-        self.swept = self.since
+        self.read_at = self.since
+
+    @property
+    def dag_id(self) -> str:
+        """The DAG."""
+        return self.key[0]
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self.key[1]
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether anybody wants the states on the way."""
+        return any(follower.every_state for follower in self.followers)
+
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether the run has not been seen to start."""
+        return (
+            self.run is not None
+            and self.run.state == "queued"
+            and not any(instance.is_final for instance in self.instances.values())
+        )
 
     @property
     def made(self) -> datetime:
@@ -67,6 +94,7 @@ class TrackedRun:
             news |= run != self.run
             self.run = run
             self.missed = False
+            self.stuck = self.stuck and run.state == "queued"
         for instance in instances:
             known = self.instances.get(instance.key)
             if instance != known and not _is_stale(instance, known):
@@ -81,6 +109,12 @@ class TrackedRun:
             self.missed = True
             self._wake()
 
+    def learn_of_pause(self, *, paused: bool) -> None:
+        """Take in whether the DAG is paused, while the run has not been seen to start."""
+        if paused and not self.stuck:
+            self._wake()
+        self.stuck = paused
+
     def _wake(self) -> None:
         self.edition += 1
         for follower in self.followers:
@@ -88,7 +122,7 @@ class TrackedRun:
 
     def snapshot(self) -> Snapshot:
         """What is known now."""
-        return Snapshot(self.run, dict(self.instances), self.edition, self.missed)
+        return Snapshot(self.run, dict(self.instances), self.edition, self.missed, self.stuck)
 
 
 _ORDER = {"queued": 0, "running": 1}
@@ -121,8 +155,9 @@ def _is_stale(instance: TaskInstance, known: TaskInstance | None) -> bool:
 class Follower:
     """One call's view of a run: wakes when there is news."""
 
-    def __init__(self, tracked: TrackedRun) -> None:
-        """Follow `tracked`."""
+    def __init__(self, tracked: TrackedRun, *, every_state: bool = False) -> None:
+        """Follow `tracked`; states on the way are wanted, too, if `every_state`."""
+        self.every_state = every_state
         self._tracked = tracked
         self._news = asyncio.Event()
         tracked.followers.add(self)
@@ -151,12 +186,6 @@ class Follower:
         if self._tracked.instances.get(instance.key) == instance:
             del self._tracked.instances[instance.key]
 
-    def leave(self) -> bool:
-        """Follow no more; whether nobody else does."""
+    def leave(self) -> None:
+        """Follow no more."""
         self._tracked.followers.discard(self)
-        return not self._tracked.followers
-
-
-def oldest(runs: Iterator[TrackedRun]) -> datetime | None:
-    """When the oldest of the runs was made."""
-    return min((tracked.made for tracked in runs), default=None)

@@ -31,7 +31,7 @@ class Asked:
 
 
 class FakeAirflow:
-    """Speaks the part of Airflow 3.3's REST API that the gateway uses.
+    """Speaks the part of Airflow's REST API that the gateway uses, from 3.1 to 3.3.
 
     Nothing happens in it by itself: the test drives runs by hand, or gives a DAG a script.
     """

@@ -77,9 +77,10 @@ class Routes:
     """Answers requests from the DAGs that there are."""
 
     def __init__(self, dags: Mapping[str, Dag], version: str) -> None:
-        """Answer from `dags`, which may change at any time."""
+        """Answer from `dags`, which may change at any time, as that version would."""
         self._dags = dags
         self._version = version
+        self._numbers = tuple(map(int, version.split(".")))
 
     def version(self, _: Request) -> Reply:
         """`GET /version`."""
@@ -195,7 +196,7 @@ class Routes:
     def runs(self, request: Request, dag_id: str) -> Reply:
         """`GET /dags/{dag_id or ~}/dagRuns`."""
         dags = self._dags.values() if dag_id == "~" else [self._dag(dag_id)]
-        wanted = _Filter(request)
+        wanted = _Filter(request, knows_ids=True, knows_prefixes=self._numbers >= (3, 2, 2))
         found = [
             run
             for dag in dags
@@ -222,7 +223,11 @@ class Routes:
         return self._instances(request, [dag.runs[run_id]])
 
     def _instances(self, request: Request, runs: Iterable[Run]) -> Reply:
-        wanted = _Filter(request)
+        wanted = _Filter(
+            request,
+            knows_ids=self._numbers >= (3, 2),
+            knows_prefixes=self._numbers >= (3, 2, 2),
+        )
         found = [
             (run, instance)
             for run in runs
@@ -298,20 +303,23 @@ def _play(run: Run) -> None:
 
 
 class _Filter:
-    """The filters of a listing."""
+    """The filters of a listing. A parameter that is not known has no effect."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, knows_ids: bool, knows_prefixes: bool) -> None:
         self._states = [None if s == "none" else s for s in request.query.get("state", ())]
         self._task_ids = request.query.get("task_id", ())
         self._updated_at_gte = _moment(request, "updated_at_gte")
         self._run_after_gte = _moment(request, "run_after_gte")
-        pattern = _one(request, "run_id_prefix_pattern")
+        pattern = _one(request, "run_id_prefix_pattern") if knows_prefixes else None
+        self._part = (_one(request, "run_id_pattern") or "") if knows_ids else ""
         self._prefixes = [] if pattern is None else [*_prefixes(pattern)]
 
     def run(self, run: Run) -> bool:
         return not (
             (self._run_after_gte and run.run_after < self._run_after_gte)
             or (self._prefixes and not run.run_id.startswith(tuple(self._prefixes)))
+            # What an older Airflow does with `|` in it depends on its version.
+            or self._part.lower() not in run.run_id.lower()
         )
 
     def row(self, state: str | None, updated_at: datetime) -> bool:

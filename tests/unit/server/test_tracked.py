@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from dag_inference_server.airflow import DagRun, TaskInstance
-from dag_inference_server.watcher.tracked import Follower, TrackedRun, oldest
+from dag_inference_server.watcher.tracked import Follower, TrackedRun
 
 MakeRun = Callable[..., DagRun]
 MakeInstance = Callable[..., TaskInstance]
@@ -157,18 +157,53 @@ def test_only_what_is_still_so_is_forgotten(
     assert follower.look().of_task("a") == []
 
 
-def test_the_last_to_leave_is_told_so(tracked: TrackedRun) -> None:
-    """Nobody has to be polled for then."""
-    one, other = Follower(tracked), Follower(tracked)
-
-    assert [one.leave(), one.leave(), other.leave()] == [False, False, True]
-
-
 def test_the_age_of_a_run_is_airflow_s(tracked: TrackedRun, make_run: MakeRun) -> None:
     """A run may be older than this gateway's interest in it."""
-    young = TrackedRun(("d", "s"), LATER)
-    assert oldest(iter([young, tracked])) == NOON
-    assert oldest(iter([])) is None
+    assert tracked.made == NOON
 
     tracked.learn(make_run("running", run_after=LATER), [])
-    assert (tracked.made, oldest(iter([young, tracked]))) == (LATER, LATER)
+
+    assert tracked.made == LATER
+
+
+@pytest.mark.parametrize(("run", "stuck"), [("queued", True), ("running", False)])
+def test_a_run_that_has_not_started_may_be_stuck(
+    tracked: TrackedRun, make_run: MakeRun, make_instance: MakeInstance, run: str, stuck: bool
+) -> None:
+    """As far as is known: a task of it that has ended shows that it has."""
+    assert not tracked.may_be_stuck
+
+    tracked.learn(make_run(run), [])
+    assert tracked.may_be_stuck is stuck
+
+    tracked.learn(None, [make_instance("a", "success")])
+    assert not tracked.may_be_stuck
+
+
+async def test_a_suspicion_is_news_until_the_run_starts(
+    tracked: TrackedRun, make_run: MakeRun
+) -> None:
+    """It is told once."""
+    follower = Follower(tracked)
+    seen = follower.look()
+    tracked.learn_of_pause(paused=True)
+    told = await follower.news(since=seen)
+    tracked.learn_of_pause(paused=True)
+
+    assert told.stuck
+    assert follower.look() == told
+
+    tracked.learn(make_run("running"), [])
+    assert not follower.look().stuck
+
+
+def test_a_run_has_a_stream_while_one_follows(tracked: TrackedRun) -> None:
+    """Only for those the states on the way are asked for."""
+    unary = Follower(tracked)
+    stream = Follower(tracked, every_state=True)
+    assert tracked.has_stream
+
+    stream.leave()
+    assert not tracked.has_stream
+    unary.leave()
+    assert tracked.followers == set()

@@ -1,0 +1,120 @@
+"""The poll that serves every young run: what has changed since the last look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import structlog
+
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference_server.airflow import Listings, NotFound, Refused, RunFilter
+from dag_inference_server.watcher.pace import Pace
+from dag_inference_server.watcher.runs import TrackedRuns
+from dag_inference_server.watcher.tracked import TrackedRun
+from dag_inference_server.watcher.window import Window
+
+log = structlog.get_logger(__name__)
+
+MARGIN = timedelta(seconds=60)
+"""How much older than we think a run may be, by the clock of the host that made it."""
+
+
+class Poll:
+    """Looks for changes while young runs are followed, and rests while none is."""
+
+    def __init__(
+        self,
+        listings: Listings,
+        runs: TrackedRuns,
+        pace: Pace,
+        *,
+        task_states: Collection[str] = (),
+        run_states: Collection[str] = (),
+        follows: Callable[[TrackedRun], bool] = lambda _: True,
+        named: int = 0,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            listings: Where to look.
+            runs: Which runs there are.
+            pace: How often to look.
+            task_states: States of task instances that are news; empty for all.
+            run_states: States of runs, likewise.
+            follows: The runs that this poll is for.
+            named: How many runs it names one by one. Beyond, it asks for all of the
+                gateway's.
+        """
+        self._listings = listings
+        self._runs = runs
+        self._pace = pace
+        self._task_states = task_states
+        self._run_states = run_states
+        self._follows = follows
+        self._named = named
+        self._work = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is a new run to follow."""
+        self._work.set()
+
+    async def go_on(self) -> None:
+        """Look, for ever. No answer of Airflow's may end what everybody waits for."""
+        window = Window(self._listings.now())
+        clock = asyncio.get_running_loop().time
+        failures = 0
+        while True:
+            began, now = clock(), self._listings.now()
+            young = [run for run in self._runs.young(now) if self._follows(run)]
+            if not young:
+                self._work.clear()
+                await self._work.wait()
+                window, failures = Window(self._listings.now()), 0
+                continue
+            if await self._look(young, window, now):
+                failures = 0
+            else:
+                failures += 1
+            youngest = now - max(run.made for run in young)
+            await self._rest(
+                self._pace.pause(
+                    youngest=youngest.total_seconds(), took=clock() - began, failures=failures
+                )
+            )
+
+    async def _look(self, young: Sequence[TrackedRun], window: Window, now: datetime) -> bool:
+        """Look once; whether it went well. If not, the next look reaches back as far."""
+        named = len(young) <= self._named
+        wanted = RunFilter(
+            run_ids=[run.run_id for run in young] if named else [self._listings.prefix],
+            run_after=min(run.made for run in young) - MARGIN,
+            since=window.since(now),
+        )
+        try:
+            changes = await self._listings.changed(
+                {run.dag_id for run in young},
+                wanted,
+                task_states=self._task_states,
+                run_states=self._run_states,
+            )
+            self._runs.tell(changes)
+        except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
+            log.warning("airflow_poll_failed", error=str(error))
+            return False
+        except Exception:
+            log.exception("airflow_poll_failed")
+            return False
+        window.looked(now)
+        return True
+
+    async def _rest(self, pause: float) -> None:
+        """Rest, and no longer than the shortest interval if a new run comes meanwhile."""
+        shortest = min(pause, self._pace.shortest)
+        self._work.clear()
+        await asyncio.sleep(shortest)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - shortest):
+                await self._work.wait()

@@ -1,0 +1,37 @@
+"""A window on what Airflow writes, that moves on with each look and overlaps with the last."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+_OVERLAP = timedelta(seconds=1.5)
+"""How far each look reaches back behind the one before. A row shows up to a quarter of a second
+after its stamp; our idea of Airflow's clock is up to a second behind it, never before it."""
+
+_LONG_EVERY = timedelta(seconds=15)
+_LONG_OVERLAP = timedelta(seconds=30)
+"""How often a look reaches back further, and how far behind the one like it before: for rows
+that were committed late, and Airflow hosts whose clocks differ."""
+
+
+class Window:
+    """Since when each look asks for changes. Short overlaps often, long ones seldom."""
+
+    def __init__(self, now: datetime) -> None:
+        """Begin now: what changed before is nobody's news."""
+        self._since = self._long_since = now
+
+    def since(self, now: datetime) -> datetime:
+        """Since when a look that begins now has to ask."""
+        if self._is_long(now):
+            return self._long_since - _LONG_OVERLAP
+        return self._since - _OVERLAP
+
+    def looked(self, began: datetime) -> None:
+        """Move on, after a look that went well. After another, the next reaches back further."""
+        if self._is_long(began):
+            self._long_since = began
+        self._since = began
+
+    def _is_long(self, now: datetime) -> bool:
+        return now - self._long_since > _LONG_EVERY

@@ -1,0 +1,133 @@
+"""What an Airflow lacks is replaced by the next best way: its version tells, once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, Kind, faults
+from integration.gateway import Gateway
+from integration.waiting import eventually, first_run
+
+EVERY = pytest.mark.parametrize("version", ["3.1.0", "3.1.8", "3.2.1", "3.2.2", "3.3.2"])
+OLD = pytest.mark.parametrize("version", ["3.1.8", "3.2.1"])
+
+
+async def _invoke(gateway: Gateway, dag_id: str = "dag") -> object:
+    response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=10)
+    return MessageToDict(response.result)["return_value"]
+
+
+@EVERY
+async def test_many_calls_among_many_runs(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Each call gets its own run's result, whatever else ends in this Airflow meanwhile."""
+    dag = airflow.add(Dag("dag"))
+    for number in range(250):
+        dag.trigger(f"scheduled__{number}", {}).fail("predict")
+    waiting = [asyncio.create_task(_invoke(gateway)) for _ in range(20)]
+    await eventually(lambda: len(dag.made) == 270)
+    for run in dag.made[250:]:
+        run.finish("predict", run.run_id)
+
+    assert sorted(map(str, await asyncio.gather(*waiting))) == [
+        run.run_id for run in sorted(dag.made[250:], key=lambda run: run.run_id)
+    ]
+
+
+@EVERY
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=3)], ids=["young", "old"])
+async def test_a_run_that_is_deleted(
+    airflow: FakeAirflow, gateway: Gateway, age: timedelta
+) -> None:
+    """It is missed by the rounds, and the runs beside it are not."""
+    dag = airflow.add(Dag("dag"))
+    runs = [dag.trigger(f"grpc-{number}", {}) for number in range(15)]
+    for run in runs:
+        run.run_after -= age
+    calls = [
+        gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=20)
+        for run in runs
+    ]
+    await eventually(lambda: airflow.count(Kind.RUN) >= 15)
+    runs[3].delete()
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await calls[3]
+
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    for run in (*runs[:3], *runs[4:]):
+        run.finish("predict", 1)
+    await asyncio.gather(*calls[:3], *calls[4:])
+
+
+@EVERY
+async def test_a_stream_beside_unary_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A stream shows the states of its own run, and no others."""
+    dag = airflow.add(Dag("dag"))
+    unary = asyncio.create_task(_invoke(gateway))
+    other = await first_run(dag)
+    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=10)
+    events = aiter(stream)
+    run = dag.runs[(await anext(events)).accepted.run.run_id]
+    other.begin("predict")
+    run.begin("predict")
+    states = []
+    async for event in events:
+        if event.WhichOneof("event") == "task_instance":
+            states.append(event.task_instance.state)
+            run.finish("predict", "mine")
+    other.finish("predict", "other")
+
+    assert states == [pb.TASK_INSTANCE_STATE_RUNNING, pb.TASK_INSTANCE_STATE_SUCCESS]
+    assert await unary == "other"
+
+
+@OLD
+async def test_what_is_asked_instead(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Runs by a part of their id, which this Airflow would ignore for several runs at once."""
+    dag = airflow.add(Dag("dag"))
+    answer = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    await airflow.polls(10)
+    run.finish("predict", 1)
+    await answer
+
+    kinds = (Kind.RUNS, Kind.INSTANCES)
+    queries = [asked.request.query for asked in airflow.asked if asked.kind in kinds]
+    assert {query["run_id_pattern"][0] for query in queries} == {"grpc"}
+    assert not any("run_id_prefix_pattern" in query for query in queries)
+
+
+@EVERY
+async def test_the_version_is_asked_for_once(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Not by every poll; once more by the gateway's start, which may come first."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    answer = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    await airflow.polls(10)
+    run.finish("predict", 1)
+    await answer
+
+    assert airflow.count(Kind.VERSION) <= 2
+
+
+async def test_an_account_that_sees_some_dags(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Where listings over all DAGs are refused, each DAG with calls is asked for."""
+    for kind in (Kind.RUNS, Kind.INSTANCES):
+        airflow.faults.add(faults.refused(403, "Forbidden"), kind, dag_id="~")
+    dags = [airflow.add(Dag(name)) for name in ("one", "two")]
+    answers = [asyncio.create_task(_invoke(gateway, dag.dag_id)) for dag in dags]
+    runs = [await first_run(dag) for dag in dags]
+    # A DAG that is refused altogether does not keep the others from being heard.
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.INSTANCES, dag_id="one")
+    runs[1].finish("predict", 2)
+    assert await answers[1] == 2
+    airflow.faults.clear()
+    runs[0].finish("predict", 1)
+    assert await answers[0] == 1
