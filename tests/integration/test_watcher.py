@@ -193,9 +193,9 @@ async def _wait(gateway: Gateway, request: pb.WaitRequest) -> pb.InvokeResponse:
 
 
 def _polls(asked: Sequence[Asked]) -> list[Mapping[str, Sequence[str]]]:
-    """The queries of the polls, which ask for what changed."""
-    queries = (a.request.query for a in asked if a.kind in (Kind.RUNS, Kind.INSTANCES))
-    return [query for query in queries if "updated_at_gte" in query]
+    """The queries of the polls, which ask for what changed in any DAG."""
+    kinds = (Kind.RUNS, Kind.INSTANCES)
+    return [a.request.query for a in asked if a.kind in kinds and a.dag_id == "~"]
 
 
 def _states_polled(airflow: FakeAirflow) -> int:

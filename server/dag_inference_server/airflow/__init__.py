@@ -11,6 +11,7 @@ from dag_inference_server.airflow.answers import (
 )
 from dag_inference_server.airflow.api import AirflowApi
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
+from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Credentials, Transport
 
@@ -28,4 +29,5 @@ __all__ = [
     "Task",
     "TaskInstance",
     "Transport",
+    "until_answered",
 ]

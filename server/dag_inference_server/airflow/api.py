@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -89,10 +88,6 @@ class AirflowApi:
         """Where Airflow answers, without `/api/v2`."""
         return self._transport.url
 
-    def now(self) -> datetime:
-        """The time by Airflow's clock, good to about a second."""
-        return self._transport.now()
-
     async def version(self) -> str:
         """Airflow's version, which it tells anybody."""
         operation = self._versions.get_version_without_preload_content
@@ -175,9 +170,12 @@ class AirflowApi:
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
-        return await self._transport.send(
-            operation, lambda a: unless_refused(a).read(DagRun), Lane.TRIGGER
+        run = await self._transport.send(
+            operation, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
         )
+        if run.queued_at is not None:
+            self._transport.clock.saw(run.queued_at)
+        return run
 
     async def run(self, dag_id: str, run_id: str) -> DagRun:
         """A run as it is now.

@@ -74,8 +74,8 @@ class Listings:
         self._refuses_all_dags = False
 
     def now(self) -> datetime:
-        """The time by Airflow's clock, up to about a second behind it."""
-        return self._transport.now()
+        """The time by Airflow's clock, or a moment before."""
+        return self._transport.clock.now()
 
     async def may_list_all_dags(self) -> bool:
         """Whether the account is granted listings over all DAGs, which cost least."""

@@ -17,27 +17,17 @@ from airflow_client.client import ApiClient, Configuration
 from airflow_client.client.exceptions import ApiException
 from airflow_client.client.rest import RESTResponse
 from pydantic import BaseModel, SecretStr, ValidationError
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answers import AccessToken
+from dag_inference_server.airflow.clock import Clock
+from dag_inference_server.airflow.retries import a_few_times
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 RETRY_AFTER = timedelta(seconds=1)
 """When a caller may try again after Airflow was away."""
-
-# Three quick repeats bridge a restart of one API server worker. What must
-# bridge more waits and repeats by itself: the watcher, and calls whose run
-# exists already.
-_ATTEMPTS = 4
-
 
 Operation: TypeAlias = Callable[..., Any]
 """A `…_without_preload_content` method of `airflow_client`, bound to its arguments.
@@ -146,16 +136,12 @@ class Transport:
             for lane, size in sizes.items()
         }
         self._login: asyncio.Task[None] | None = None
-        self._skew = timedelta(0)
+        self.clock = Clock()
 
     def close(self) -> None:
         """Let go of the threads; requests under way end by themselves."""
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
-
-    def now(self) -> datetime:
-        """The time by Airflow's clock, good to about a second."""
-        return datetime.now(UTC) + self._skew
 
     async def send(
         self, operation: Operation, read: Callable[[Answer], T], lane: Lane = Lane.READ
@@ -171,13 +157,7 @@ class Transport:
             AirflowUnavailable: No answer, or none of its API.
             AirflowDenied: The account is refused.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(AirflowUnavailable),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.1, max=1),
-            reraise=True,
-        )
-        return await retrying(self.send_once, operation, read, lane)
+        return await a_few_times(lambda: self.send_once(operation, read, lane))
 
     async def send_once(self, operation: Operation, read: Callable[[Answer], T], lane: Lane) -> T:
         """Perform a request as `send` does, but once, not counting a refreshed token."""
@@ -238,7 +218,7 @@ class Transport:
             self._threads[lane], self._block_on, operation
         )
         if date is not None:
-            self._skew = date - datetime.now(UTC)
+            self.clock.saw(date)
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
         return Answer(status, body)

@@ -18,13 +18,20 @@ from dag_inference.errors import (
     RunNotOurs,
     Subject,
 )
-from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, Refused, RunExists
+from dag_inference_server.airflow import (
+    AirflowApi,
+    DagRun,
+    NotFound,
+    Refused,
+    RunExists,
+    until_answered,
+)
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan
 from dag_inference_server.invocation.call import Accepted, Attachment, Call, Listener, Outcome
 from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.run_ids import RunIds
-from dag_inference_server.invocation.wait import Flight, Wait, until_answered
+from dag_inference_server.invocation.wait import Flight, Wait
 from dag_inference_server.results.struct import canonical
 from dag_inference_server.watcher import Follower, Watcher
 

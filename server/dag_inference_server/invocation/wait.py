@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from grpc import StatusCode
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from dag_inference.errors import (
-    AirflowUnavailable,
     DagPaused,
     ResultSkipped,
     ResultTaskUnknown,
@@ -20,7 +17,13 @@ from dag_inference.errors import (
     RunDeleted,
     Subject,
 )
-from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, TaskInstance
+from dag_inference_server.airflow import (
+    AirflowApi,
+    DagRun,
+    NotFound,
+    TaskInstance,
+    until_answered,
+)
 from dag_inference_server.catalog.plan import Plan, ResultRule
 from dag_inference_server.invocation.call import (
     Listener,
@@ -301,16 +304,3 @@ class Wait:
     def _run(self) -> DagRun:
         assert self.flight.run is not None
         return self.flight.run
-
-
-async def until_answered(read: Callable[[], Awaitable[T]]) -> T:
-    """Read again until Airflow answers: the run exists, and only the deadline ends it."""
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(AirflowUnavailable),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )
-    async for attempt in retrying:
-        with attempt:
-            return await read()
-    raise AssertionError("there is no last attempt")

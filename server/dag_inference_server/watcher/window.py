@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-_OVERLAP = timedelta(seconds=1.5)
+_OVERLAP = timedelta(seconds=1)
 """How far each look reaches back behind the one before. A row shows up to a quarter of a second
-after its stamp; our idea of Airflow's clock is up to a second behind it, never before it."""
+after its stamp; our idea of Airflow's clock is a little behind it, never before it."""
 
 _LONG_EVERY = timedelta(seconds=15)
 _LONG_OVERLAP = timedelta(seconds=30)

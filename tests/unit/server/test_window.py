@@ -23,7 +23,7 @@ def test_a_look_reaches_back_a_little() -> None:
     window = Window(NOON)
     window.looked(at(1))
 
-    assert window.since(at(2)) == at(1 - 1.5)
+    assert window.since(at(2)) == at(1 - 1)
 
 
 def test_after_failures_it_reaches_back_further() -> None:
@@ -31,7 +31,7 @@ def test_after_failures_it_reaches_back_further() -> None:
     window = Window(NOON)
     window.looked(at(1))
 
-    assert window.since(at(14)) == at(1 - 1.5)
+    assert window.since(at(14)) == at(1 - 1)
 
 
 def test_ever_so_often_it_reaches_back_far() -> None:
@@ -41,7 +41,7 @@ def test_ever_so_often_it_reaches_back_far() -> None:
     assert window.since(at(15.5)) == at(-30)
 
     window.looked(at(15.5))
-    assert window.since(at(16)) == at(14)
+    assert window.since(at(16)) == at(14.5)
     assert window.since(at(31)) == at(15.5 - 30)
 
 
@@ -79,4 +79,4 @@ def _moments(gaps: list[float], fails: list[bool]) -> list[tuple[float, bool]]:
 @pytest.mark.parametrize("seconds", [0, 3, 15])
 def test_it_begins_now(seconds: float) -> None:
     """What changed before anybody asked is read when a call attaches."""
-    assert Window(NOON).since(at(seconds)) == at(-1.5)
+    assert Window(NOON).since(at(seconds)) == at(-1)
