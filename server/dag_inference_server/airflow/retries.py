@@ -51,4 +51,7 @@ async def _again(
         wait=wait_random_exponential(multiplier=2 * shortest, max=longest),
         reraise=True,
     )
-    return await retrying(request)
+    async for attempt in retrying:
+        with attempt:
+            return await request()
+    raise AssertionError("the last attempt gives or raises")
