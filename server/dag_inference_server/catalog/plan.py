@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,12 +10,6 @@ from dag_inference_server.airflow import Task
 
 TEARDOWN_RULE = "all_done_setup_success"
 """Airflow's API does not tell teardowns, but `as_teardown` gives them this trigger rule."""
-
-_STRICT_RULES = frozenset({"all_success", "none_failed", "none_failed_min_one_success"})
-"""A task with one of these rules never runs once a task just before it has failed for good,
-whatever the others before it do (`airflow/ti_deps/deps/trigger_rule_dep.py`, 3.1 to 3.3). With
-any other it may: a clean-up with `all_done`, an alarm with `one_failed`, a teardown one of
-whose setups has failed."""
 
 
 class ResultRule(StrEnum):
@@ -76,31 +70,17 @@ class Plan:
 
     def leads_to(self, task_id: str, result_id: str) -> bool:
         """Whether a task comes before a result task."""
-        return result_id in self._after(task_id, lambda _: True)
-
-    def is_critical(self, task_id: str, result_id: str) -> bool:
-        """Whether a result cannot come once a task has failed.
-
-        There is a path between the two on which every task but the first, the result
-        included, has a rule that a single failure before it breaks.
-        """
-        return result_id in self._after(task_id, _is_strict)
-
-    def _after(self, task_id: str, through: Callable[[Task | None], bool]) -> set[str]:
-        """The tasks after a task, as far as paths lead through tasks of a kind alone."""
         seen: set[str] = set()
         ahead = [task_id]
         while ahead:
             task = self.tasks.get(ahead.pop())
             for downstream in task.downstream_task_ids if task else ():
-                if downstream not in seen and through(self.tasks.get(downstream)):
+                if downstream == result_id:
+                    return True
+                if downstream not in seen:
                     seen.add(downstream)
                     ahead.append(downstream)
-        return seen
-
-
-def _is_strict(task: Task | None) -> bool:
-    return task is not None and task.trigger_rule in _STRICT_RULES
+        return False
 
 
 def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, version: int) -> Plan:
@@ -116,7 +96,7 @@ def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, ver
     if declared:
         return Plan(ResultRule.DECLARED, tuple(sorted(declared)), tasks, version)
     leaves = [task for task in tasks.values() if _is_leaf(task, tasks)]
-    if len(leaves) == 1 and leaves[0].trigger_rule in _STRICT_RULES:
+    if len(leaves) == 1 and leaves[0].is_strict:
         return Plan(ResultRule.LEAF, (leaves[0].task_id,), tasks, version)
     return Plan(ResultRule.NONE, (), tasks, version)
 

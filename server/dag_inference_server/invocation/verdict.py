@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dag_inference_server.airflow import TaskInstance
 from dag_inference_server.catalog.plan import Plan
+from dag_inference_server.invocation.critical import FAILED, critical_failure
 from dag_inference_server.watcher import Snapshot
 
 
@@ -49,8 +50,7 @@ class Ended:
 Verdict = Pending | Unlisted | Ready | Lost | Ended
 
 _PENDING = Pending()
-_IMPOSSIBLE = frozenset({"failed", "upstream_failed", "removed"})
-_FAILED = frozenset({"failed", "upstream_failed"})
+_IMPOSSIBLE = FAILED | {"removed"}
 
 
 def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
@@ -72,7 +72,7 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
         if instance.state in _IMPOSSIBLE:
             return Lost(instance)
     open_results = [task_id for task_id, found in by_task.items() if not _all_final(found)]
-    if critical := _critical_failure(plan, snapshot, open_results):
+    if critical := critical_failure(plan, snapshot, open_results):
         return Lost(critical)
     if open_results:
         return otherwise
@@ -85,19 +85,6 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
 
 def _all_final(instances: Collection[TaskInstance]) -> bool:
     return bool(instances) and all(instance.is_final for instance in instances)
-
-
-def _critical_failure(
-    plan: Plan, snapshot: Snapshot, results: Collection[str]
-) -> TaskInstance | None:
-    """The failed task instance that keeps one of these results from coming, if there is one."""
-    if not results:
-        return None
-    failed = {i.task_id: i for i in snapshot.instances.values() if i.state in _FAILED}
-    for task_id, instance in failed.items():
-        if any(plan.is_critical(task_id, result) for result in results):
-            return instance
-    return None
 
 
 def _instances(plan: Plan, snapshot: Snapshot, task_id: str) -> list[TaskInstance]:
