@@ -5,16 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTOC := .venv-protos
 PROTOC_READY := $(PROTOC)/.ready
+OLDER := 3.1 3.2
+OLDER_READY := $(OLDER:%=.venv-airflow-%/.ready)
 UV := uv==0.13.9
 
 PROTOS := $(wildcard protos/*/*/*.proto)
 STUBS := clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format generate generated-fresh lock clean
+.PHONY: help setup demo test test-versions test-system check format generate generated-fresh lock clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install everything into .venv, as pinned
 
@@ -30,11 +32,20 @@ $(PROTOC_READY): constraints/protos.txt | $(READY)
 	VIRTUAL_ENV=$(PROTOC) $(BIN)/uv pip install --quiet --require-hashes -r constraints/protos.txt
 	touch $@
 
+.venv-airflow-%/.ready: constraints/airflow-%.txt | $(READY)
+	$(PYTHON) -m venv $(@D)
+	VIRTUAL_ENV=$(@D) $(BIN)/uv pip install --quiet --require-hashes -r $<
+	touch $@
+
 demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1 to end then
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
-test: $(READY) ## Every test, the end-to-end ones against a real Airflow
+test: $(READY) ## Every test, the end-to-end ones against real Airflows
 	$(BIN)/pytest
+	$(MAKE) --no-print-directory test-versions
+
+test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
+	$(BIN)/pytest tests/versions
 
 test-system: $(READY) ## Tests with parts that only Debian has
 	@echo "No test needs a part that only Debian has."
@@ -70,8 +81,12 @@ lock: $(READY) ## Pin the newest versions that fit
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:dev server/pyproject.toml \
 	  clients/python/pyproject.toml --all-extras --no-emit-package dag-inference -o constraints/dev.txt
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:protos -o constraints/protos.txt
+	for older in $(OLDER); do \
+	  $(BIN)/uv pip compile $(LOCK) --group pyproject.toml:airflow-$$older \
+	    -o constraints/airflow-$$older.txt || exit 1; \
+	done
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate
 
 clean: ## Remove what was installed and generated here
-	rm -rf $(VENV) $(PROTOC) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PROTOC) .venv-airflow-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

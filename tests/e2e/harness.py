@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,6 +88,20 @@ def started_standalone(
 
 
 @contextmanager
+def serving(env: dict[str, str]) -> Iterator[str]:
+    """A `serve` process; where it listens."""
+    command = [str(BIN / "dag-inference-server"), "serve", "--listen=127.0.0.1:0"]
+    with ended(
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        )
+    ) as process:
+        assert process.stdout is not None
+        port = found(r"gRPC on port (\d+)", process.stdout.readline())
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
 def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     """End a process with the block, whatever happens in it."""
     try:
@@ -101,6 +116,14 @@ def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
+
+
+def eventually(holds: Callable[[], object], seconds: float = 90) -> None:
+    """Wait until something holds."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
 
 
 def found(pattern: str, text: str) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -13,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dag_inference import AirflowDenied, DagInferenceClient, DagNotAllowed, DagNotFound
-from e2e.harness import BIN, Run, Standalone, ended, found
+from e2e.harness import Run, Standalone, serving
 
 UNSEEN = """
 from airflow.sdk import dag, task
@@ -30,20 +27,6 @@ def never_seen_before():
 
 never_seen_before()
 """
-
-
-@contextmanager
-def serving(env: dict[str, str]) -> Iterator[str]:
-    """A `serve` process; where it listens."""
-    command = [str(BIN / "dag-inference-server"), "serve", "--listen=127.0.0.1:0"]
-    with ended(
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
-        )
-    ) as process:
-        assert process.stdout is not None
-        port = found(r"gRPC on port (\d+)", process.stdout.readline())
-        yield f"127.0.0.1:{port}"
 
 
 def health(target: str) -> int:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import shlex
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from e2e.harness import BIN, ROOT, SHELL_ENVIRONMENT, Run, Standalone, ended, runs
-
-
-def eventually(holds: Callable[[], object], seconds: float = 90) -> None:
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+from e2e.harness import (
+    BIN,
+    ROOT,
+    SHELL_ENVIRONMENT,
+    Run,
+    Standalone,
+    ended,
+    eventually,
+    runs,
+)
 
 
 def test_the_line_of_the_welcome_works_when_pasted(standalone: Standalone) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -68,6 +68,7 @@ def running_airflow(
     progress: Progress,
     *,
     ending: Callable[[], None],
+    python: Path = Path(sys.executable),
 ) -> Iterator[EmbeddedAirflow]:
     """Run Airflow inside the block; at its end, no process of it is left.
 
@@ -77,6 +78,7 @@ def running_airflow(
         port: Of the UI and the API, on loopback; 0 for a free one.
         progress: Is told what happens.
         ending: Is called before the end begins, which must not be interrupted.
+        python: The interpreter of the environment that Airflow is installed in.
 
     Raises:
         CannotStart: The folder or the port is in use, or a DAG folder is missing.
@@ -100,8 +102,9 @@ def running_airflow(
                 # The library counts those who use a server, and counts the killed among them.
                 database = get_server(state / "postgres", cleanup_mode=None)
             environment = _environment(home, dags, port, _create_database(database))
-            _migrate(home, processes, environment, progress)
-            yield _start(home, port, processes, environment, progress)
+            airflow = _Installed(python, processes, environment)
+            _migrate(home, airflow, progress)
+            yield _start(home, port, airflow, progress)
         finally:
             ending()
             with progress.step("ending Airflow"):
@@ -193,42 +196,52 @@ def _environment(home: Path, dags: Sequence[Path], port: int, socket_dir: str) -
     }
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "airflow", *arguments]
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """An Airflow as installed, and what its commands are run with."""
+
+    python: Path
+    processes: Processes
+    environment: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        asked = "from importlib.metadata import version; print(version('apache-airflow-core'))"
+        return subprocess.check_output([self.python, "-c", asked], text=True).strip()
+
+    def run(self, *command: str, log: Path) -> None:
+        """Run a command to its end."""
+        self.processes.run(" ".join(command), self._line(command), self.environment, log)
+
+    def start(self, *command: str, log: Path) -> Component:
+        """Start a component."""
+        return self.processes.start(command[0], self._line(command), self.environment, log)
+
+    def _line(self, command: Sequence[str]) -> list[str]:
+        return [str(self.python), "-m", "airflow", *command]
 
 
-def _migrate(
-    home: Path, processes: Processes, environment: Mapping[str, str], progress: Progress
-) -> None:
+def _migrate(home: Path, airflow: _Installed, progress: Progress) -> None:
     """Bring the database to this Airflow's version, unless it is there."""
-    installed, done = version("apache-airflow-core"), home / "migrated"
+    installed, done = airflow.version, home / "migrated"
     if done.exists() and done.read_text() == installed:
         return
     with progress.step("Airflow's database"):
-        command = _command("db", "migrate")
-        processes.run("db migrate", command, environment, home / "db-migrate.log")
+        airflow.run("db", "migrate", log=home / "db-migrate.log")
     done.write_text(installed)
 
 
-def _start(
-    home: Path,
-    port: int,
-    processes: Processes,
-    environment: Mapping[str, str],
-    progress: Progress,
-) -> EmbeddedAirflow:
+def _start(home: Path, port: int, airflow: _Installed, progress: Progress) -> EmbeddedAirflow:
     def start(name: str, *options: str) -> Component:
-        command = _command(name, *options)
-        return processes.start(name, command, environment, home / f"{name}.log")
+        return airflow.start(name, *options, log=home / f"{name}.log")
 
     # The API server reads logs from the same disk. A log server would listen to everybody.
     components = [start("api-server"), start("triggerer", _NO_LOG_SERVER)]
-    bundles, known = environment[_BUNDLES], home / "dags-known"
+    bundles, known = airflow.environment[_BUNDLES], home / "dags-known"
     if not known.exists() or known.read_text() != bundles:
         # Every DAG is known before the first call, whatever the processor's pace.
         with progress.step("the DAGs"):
-            reserialize = _command("dags", "reserialize")
-            processes.run("dags reserialize", reserialize, environment, home / "dags.log")
+            airflow.run("dags", "reserialize", log=home / "dags.log")
         known.write_text(bundles)
     url = f"http://127.0.0.1:{port}"
     with progress.step("Airflow"):

@@ -105,6 +105,9 @@ class Processes:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(left, timeout=5)
+        for component in self.components:
+            # Whoever asked for it reaped it; `Popen` warns until it knows, too.
+            component.process.poll()
         self.components.clear()
         self.record.unlink(missing_ok=True)
 
