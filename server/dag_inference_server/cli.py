@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -67,9 +67,7 @@ def serve(
                 f"say which DAGs are served, with {ENV_PREFIX}DAGS."
             )
     try:
-        asyncio.run(
-            _serve(settings, Signals(), lambda port: print(f"gRPC on port {port}", flush=True))
-        )
+        _run(_serve(settings, Signals(), lambda port: print(f"gRPC on port {port}", flush=True)))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -115,7 +113,7 @@ def standalone(
                 airflow_token=None,
                 reflection=True if settings.reflection is None else settings.reflection,
             )
-            asyncio.run(
+            _run(
                 _serve(
                     settings,
                     signals,
@@ -198,6 +196,13 @@ def _check_free(address: str) -> None:
             probe.bind((host.strip("[]"), int(port)))
         except OSError:
             _fail(f"{address} is taken. Name another with --listen, for example 127.0.0.1:0.")
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    """Run it in an event loop that takes less of every call than Python's own."""
+    import uvloop
+
+    uvloop.run(serving)
 
 
 async def _serve(
