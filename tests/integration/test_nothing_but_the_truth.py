@@ -138,7 +138,11 @@ async def test_errors_that_are_shared_name_each_callers_own_run(
 async def test_skipped_by_a_failure_that_is_still_spreading(
     airflow: FakeAirflow, gateway: Gateway
 ) -> None:
-    """A result that `fail_fast` skips is told as the failure it was, not as a branch."""
+    """A result that `fail_fast` skips is told as the failure it was, not as a branch.
+
+    So it is where the event log, which tells the two apart, may not be read.
+    """
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.EVENTS)
     dag = airflow.add(Dag("dag", Task("predict"), Task("side"), tags=["result:predict"]))
     call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=10)
     waiting = asyncio.create_task(failure(call))

@@ -6,6 +6,7 @@ The only package that imports `airflow_client`.
 from dag_inference_server.airflow.answers import (
     DagDetails,
     DagRun,
+    Event,
     Task,
     TaskInstance,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Credentials",
     "DagDetails",
     "DagRun",
+    "Event",
     "Listings",
     "NotFound",
     "Refused",

@@ -116,6 +116,25 @@ class TaskInstance(_Answer):
         return self.state in FINAL_TASK_STATES
 
 
+class Event(_Answer):
+    """One line of the event log: what somebody, or Airflow itself, did to a run."""
+
+    event: str
+    """What was done, by Airflow's name of it."""
+    when: datetime
+    task_id: str | None = None
+    map_index: int | None = None
+    extra: str | None = None
+    """The request that did it, as JSON, if it was one."""
+
+
+class EventPage(_Answer):
+    """A page of the event log."""
+
+    rows: tuple[Event, ...] = Field(alias="event_logs")
+    total_entries: int
+
+
 class DagPage(_Answer):
     """A page of DAGs, as far as to see that it is one."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from airflow_client.client import (
     DAGApi,
     DagRunApi,
     DagSourceApi,
+    EventLogApi,
     ExperimentalApi,
     TaskApi,
     TaskInstanceApi,
@@ -27,6 +29,8 @@ from dag_inference_server.airflow.answers import (
     DagPage,
     DagRun,
     DagSource,
+    Event,
+    EventPage,
     Task,
     TaskCollection,
     TaskInstance,
@@ -76,6 +80,7 @@ class AirflowApi:
         self._dags = DAGApi(client)
         self._runs = DagRunApi(client)
         self._sources = DagSourceApi(client)
+        self._events = EventLogApi(client)
         self._tasks = TaskApi(client)
         self._task_instances = TaskInstanceApi(client)
         self._waits = ExperimentalApi(client)
@@ -254,6 +259,30 @@ class AirflowApi:
             _NEVER,
         )
         return await self._transport.send(operation, _read_results)
+
+    async def events(
+        self, dag_id: str, run_id: str, kinds: Collection[str], *, after: datetime | None
+    ) -> list[Event]:
+        """What the event log holds of a run, in its order.
+
+        Args:
+            dag_id: The DAG.
+            run_id: The run.
+            kinds: Only these events, by Airflow's names.
+            after: Only what happened later; `None` for all.
+
+        Raises:
+            AirflowDenied: The account may not read the log, which not every account may.
+        """
+        operation = self._events.get_event_logs_without_preload_content
+        return await all_pages(
+            partial(self._read, EventPage, operation),
+            dag_id=dag_id,
+            run_id=run_id,
+            included_events=list(kinds),
+            after=after,
+            order_by=["id"],
+        )
 
     async def _read(
         self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any

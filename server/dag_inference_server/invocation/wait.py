@@ -9,6 +9,8 @@ from typing import TypeVar
 from grpc import StatusCode
 
 from dag_inference.errors import (
+    AirflowDenied,
+    AirflowUnavailable,
     DagPaused,
     ResultSkipped,
     ResultTaskUnknown,
@@ -20,6 +22,7 @@ from dag_inference.errors import (
 from dag_inference_server.airflow import (
     AirflowApi,
     DagRun,
+    Event,
     NotFound,
     TaskInstance,
     until_answered,
@@ -33,6 +36,7 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.invocation.failure import explain, task_failed
+from dag_inference_server.invocation.interventions import KINDS
 from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.verdict import (
     Ended,
@@ -207,7 +211,9 @@ class Wait:
         verdict = decide(self.plan, self.follower.look(), (*self.listed, *self.plan.task_ids))
         if isinstance(verdict, Ready):
             return await self._answer(verdict.instances)
-        error = explain(self.plan, self._run, instances)
+        is_smooth = all(instance.state == "success" for instance in instances)
+        events = [] if is_smooth else await self._events()
+        error = explain(self.plan, self._run, instances, events)
         if error is not None:
             raise error
         if self.plan.task_ids:
@@ -254,9 +260,24 @@ class Wait:
         if instance.task_id not in self.plan.task_ids:
             await self._check_structure()
         again = decide(self.plan, self.follower.look(), self.listed)
-        if not isinstance(again, Lost | Ended) or self._is_being_ended(instance, instances):
+        if not isinstance(again, Lost | Ended):
             return
-        raise explain(self.plan, self._run, instances) or task_failed(self._run, instance)
+        if instance.state == "skipped" and instance.end_date is None:
+            # As `dagrun_timeout` leaves it, and the run may have been read just before.
+            instances = await self._read_run()
+        events = await self._events()
+        if events is None and self._is_being_ended(instance, instances):
+            return
+        raise explain(self.plan, self._run, instances, events) or task_failed(self._run, instance)
+
+    async def _events(self) -> list[Event] | None:
+        """What was done to the run from outside since it was queued, if that can be read."""
+        run = self._run
+        try:
+            return await self.api.events(run.dag_id, run.run_id, KINDS, after=run.queued_at)
+        except (AirflowDenied, AirflowUnavailable):
+            # The failure is told, though less exactly.
+            return None
 
     async def _check_structure(self) -> None:
         """Make sure that the run goes by the structure that we hold.

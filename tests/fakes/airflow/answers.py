@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from fakes.airflow.state import Dag, Run, Task, TaskInstance, Version
+from fakes.airflow.state import Dag, Event, Run, Task, TaskInstance, Version
 
 Body: TypeAlias = dict[str, Any]
 
@@ -228,6 +228,25 @@ def xcom(run: Run, task_id: str, map_index: int) -> Body:
         "task_display_name": task_id,
         "run_after": stamp(run.run_after),
         "value": run.values[task_id, map_index],
+    }
+
+
+def event(run: Run, event: Event) -> Body:
+    """`EventLogResponse`."""
+    return {
+        "event_log_id": run.events.index(event) + 1,
+        "when": stamp(event.when),
+        "dag_id": run.dag.dag_id,
+        "task_id": event.task_id,
+        "run_id": run.run_id,
+        "map_index": None if event.task_id is None else -1,
+        "try_number": None,
+        "event": event.event,
+        "logical_date": None,
+        "owner": "somebody",
+        "extra": event.extra,
+        "dag_display_name": run.dag.dag_id,
+        "task_display_name": event.task_id,
     }
 
 

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     INSTANCE = "instance"
     VALUE = "value"
     WAIT = "wait"
+    EVENTS = "events"
     UNKNOWN = "unknown"
     """No route of Airflow that the fake has."""
 
@@ -170,13 +171,13 @@ class Routes:
         return json_reply(answers.dag_run(self._run(dag_id, run_id)))
 
     def patch_run(self, request: Request, dag_id: str, run_id: str) -> Reply:
-        """`PATCH /dags/{dag_id}/dagRuns/{run_id}`; of the states, only `failed`."""
+        """`PATCH /dags/{dag_id}/dagRuns/{run_id}`; of the states, only the final ones."""
         run = self._run(dag_id, run_id)
         body: dict[str, Any] = json.loads(request.body)
         mask = request.query.get("update_mask", tuple(body))
         note = body.get("note") if "note" in mask else None
-        if "state" in mask and body.get("state") == "failed":
-            run.cancel(note)
+        if "state" in mask and body.get("state") in {"success", "failed"}:
+            run.mark(body["state"], note)
         elif note is not None:
             run.note = note
         return json_reply(answers.dag_run(run))
@@ -282,6 +283,20 @@ class Routes:
             lines.append(answers.results(run))
         body = "".join(f"{json.dumps(line)}\n" for line in lines)
         return Reply(200, body.encode(), {"content-type": "application/x-ndjson"})
+
+    def events(self, request: Request) -> Reply:
+        """`GET /eventLogs`, of one run."""
+        dag = self._dags.get(_one(request, "dag_id") or "")
+        run = dag.runs.get(_one(request, "run_id") or "") if dag else None
+        after = _moment(request, "after")
+        kinds = request.query.get("included_events", ())
+        found = [
+            event
+            for event in (run.events if run else ())
+            if event.event in kinds and (after is None or event.when > after)
+        ]
+        rows = [answers.event(run, event) for event in _page(found, request) if run]
+        return json_reply(answers.page("event_logs", rows, len(found)))
 
     def _dag(self, dag_id: str) -> Dag:
         if dag_id not in self._dags:
@@ -401,6 +416,7 @@ TABLE: Sequence[tuple[str, str, Kind, Answer]] = [
         ("GET", _RUN, Kind.RUN, Routes.run),
         ("PATCH", _RUN, Kind.PATCH_RUN, Routes.patch_run),
         ("DELETE", _RUN, Kind.DELETE_RUN, Routes.delete_run),
+        ("GET", "/eventLogs", Kind.EVENTS, Routes.events),
         ("GET", f"{_RUN}/wait", Kind.WAIT, Routes.wait),
         ("GET", "/dags/([^/]+)/dagRuns/~/taskInstances", Kind.INSTANCES, Routes.instances),
         ("GET", f"{_RUN}/taskInstances", Kind.RUN_INSTANCES, Routes.run_instances),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,6 +146,16 @@ class TaskInstance:
     end_date: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the event log."""
+
+    event: str
+    when: datetime
+    task_id: str | None = None
+    extra: str | None = None
+
+
 class Run:
     """A run, and what a scheduler and workers do to it. Every write moves `updated_at`."""
 
@@ -165,6 +176,7 @@ class Run:
             (task.task_id, -1): TaskInstance(task.task_id, -1, now) for task in self.version.tasks
         }
         self.values: dict[tuple[str, int], Any] = {}
+        self.events: list[Event] = []
 
     @property
     def is_final(self) -> bool:
@@ -190,11 +202,16 @@ class Run:
         del self.dag.runs[self.run_id]
 
     def cancel(self, note: str | None) -> None:
-        """Mark it failed, as `PATCH` does (`airflow/api/common/mark_tasks.py`).
+        """Mark it failed, as `PATCH` does."""
+        self.mark("failed", note)
 
-        What runs fails, what waits is skipped, teardowns still run, and while one has to,
-        the run goes on.
+    def mark(self, state: str, note: str | None = None) -> None:
+        """Mark it, as `PATCH` does (`airflow/api/common/mark_tasks.py`).
+
+        What runs gets the state, what waits is skipped, teardowns still run, and while one
+        has to, the run goes on.
         """
+        self._log("patch_dag_run", extra=json.dumps({"state": state, "method": "PATCH"}))
         if note is not None:
             self.note = note
         teardowns_wait = False
@@ -204,9 +221,9 @@ class Run:
             if self.version.task(instance.task_id).is_teardown:
                 teardowns_wait = True
             else:
-                self._write(instance, "failed" if instance.state in RUNNING else "skipped")
+                self._write(instance, state if instance.state in RUNNING else "skipped")
         if not teardowns_wait:
-            self.end("failed")
+            self.end(state)
         self.updated_at = self.dag.clock.now()
 
     # Its tasks
@@ -237,6 +254,16 @@ class Run:
         self._run_if_not_running(task_id, map_index)
         self._write(self.instance(task_id, map_index), "failed")
 
+    def fail_fast(self, task_id: str) -> None:
+        """Let a task fail in a DAG with `fail_fast`: all that has not ended ends with it."""
+        self.fail(task_id)
+        for instance in self.instances.values():
+            if instance.state in FINISHED or self.version.task(instance.task_id).is_teardown:
+                continue
+            is_running = instance.state in RUNNING
+            self._log("fail task" if is_running else "skip task", instance.task_id)
+            self._write(instance, "failed" if is_running else "skipped")
+
     def retry(self, task_id: str, map_index: int = -1) -> None:
         """Let a task fail that will be tried again."""
         self._run_if_not_running(task_id, map_index)
@@ -265,6 +292,7 @@ class Run:
 
     def clear(self, task_id: str, map_index: int = -1) -> None:
         """Let a task run once more. `end_date` and its value stay until it does."""
+        self._log("post_clear_task_instances")
         instance = self.instance(task_id, map_index)
         instance.id = str(uuid.uuid4())
         self._write(instance, None)
@@ -276,6 +304,9 @@ class Run:
     def _run_if_not_running(self, task_id: str, map_index: int) -> None:
         if self.instance(task_id, map_index).state != "running":
             self.begin(task_id, map_index)
+
+    def _log(self, event: str, task_id: str | None = None, extra: str | None = None) -> None:
+        self.events.append(Event(event, self.dag.clock.now(), task_id, extra))
 
     def _write(self, instance: TaskInstance, state: str | None) -> None:
         instance.state = state

@@ -47,6 +47,16 @@ def end(state: str = "success") -> Step:
     return lambda run: run.end(state)
 
 
+def fail_fast(task_id: str) -> Step:
+    """A task fails, and with `fail_fast` all others end."""
+    return lambda run: run.fail_fast(task_id)
+
+
+def mark(state: str) -> Step:
+    """Somebody marks the run."""
+    return lambda run: run.mark(state)
+
+
 def cancel(note: str | None = None) -> Step:
     """Somebody marks the run failed."""
     return lambda run: run.cancel(note)

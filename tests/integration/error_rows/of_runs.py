@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -93,17 +94,27 @@ RUN_ERRORS = [
         state="success",
         task_id="left",
     ),
+    *(
+        failed(
+            f"with fail_fast, told at once, the result task {name}",
+            partial(
+                Dag,
+                "dag",
+                Task("side"),
+                Task("predict", ["tidy"]),
+                Task("tidy", trigger_rule=TEARDOWN_RULE),
+                tags=["result:predict"],
+                script=[*script, steps.fail_fast("side"), steps.begin("tidy")],
+            ),
+            task_id="side",
+        )
+        for name, script in (("waiting", []), ("running", [steps.begin("predict")]))
+    ),
     failed(
-        "with fail_fast another task ends all",
-        lambda: Dag(
-            "dag",
-            Task("side"),
-            Task("predict"),
-            tags=["result:predict"],
-            script=[steps.fail("side"), steps.state("predict", "skipped"), steps.end("failed")],
-        ),
+        "before somebody marked the run failed",
+        lambda: Dag("dag", script=[steps.fail("predict"), steps.mark("failed")]),
         state="failed",
-        task_id="side",
+        task_id="predict",
     ),
     failed(
         "result task is no longer part of the DAG",
@@ -158,6 +169,63 @@ RUN_ERRORS = [
                 [steps.start()],
             ),
         )
+    ),
+    *(
+        Case(
+            name=f"by somebody else, {name}",
+            code=StatusCode.ABORTED,
+            reason="RUN_CANCELLED",
+            dag=partial(Dag, "dag", *tasks, script=[*script, steps.mark(mark)]),
+            metadata=of_run(state),
+        )
+        for name, mark, state, tasks, script in (
+            ("while queued", "failed", "failed", [Task("predict")], []),
+            ("while it ran", "failed", "failed", [Task("predict")], [steps.begin("predict")]),
+            ("as success", "success", "success", [Task("predict")], [steps.start()]),
+            (
+                "with a teardown that goes on",
+                "failed",
+                "running",
+                [Task("predict", ["tidy"]), Task("tidy", trigger_rule=TEARDOWN_RULE)],
+                [steps.begin("predict")],
+            ),
+        )
+    ),
+    Case(
+        name="by somebody else, and the event log may not be read",
+        code=StatusCode.ABORTED,
+        reason="RUN_TIMED_OUT",
+        dag=lambda: Dag("dag", script=[steps.start(), steps.mark("failed")]),
+        before=lambda airflow: airflow.faults.add(faults.refused(403, "Forbidden"), Kind.EVENTS),
+        metadata=of_run("failed"),
+    ),
+    replace(
+        failed(
+            "with fail_fast, and the event log may not be read",
+            lambda: Dag(
+                "dag",
+                Task("side"),
+                Task("predict"),
+                tags=["result:predict"],
+                script=[steps.fail_fast("side"), steps.end("failed")],
+            ),
+            state="failed",
+            task_id="side",
+        ),
+        before=lambda airflow: airflow.faults.add(faults.refused(403, "Forbidden"), Kind.EVENTS),
+    ),
+    Case(
+        name="beside a failure that it does not depend on",
+        code=StatusCode.FAILED_PRECONDITION,
+        reason="RESULT_SKIPPED",
+        dag=lambda: Dag(
+            "dag",
+            Task("side"),
+            Task("predict"),
+            tags=["result:predict"],
+            script=[steps.fail("side"), steps.state("predict", "skipped")],
+        ),
+        metadata=of_run("running", task_id="predict", try_number="0"),
     ),
     Case(
         name="while it ran",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from dag_inference.errors import (
     Subject,
     TaskFailed,
 )
-from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.airflow import DagRun, Event, TaskInstance
 from dag_inference_server.catalog.plan import TEARDOWN_RULE, Plan
 from dag_inference_server.invocation.failure import CANCEL_MARK, explain, task_failed
 
@@ -28,10 +29,19 @@ def why(
 ) -> Callable[..., str]:
     """The error for `task=state` pairs, as its class and task; tasks fail in their order.
 
+    `events` are read from the event log: `failed@1` for a mark just before the second task
+    ended, `skip@side` for a task that `fail_fast` stopped; without, it may not be read.
+
     `load` and `check` lead to the result `answer`, `side` does not, `clean` is a teardown.
     """
 
-    def why(results: str, states: str, run: str = "failed", note: str | None = None) -> str:
+    def why(
+        results: str,
+        states: str,
+        run: str = "failed",
+        note: str | None = None,
+        events: str | None = None,
+    ) -> str:
         plan = make_plan(
             *results.split(),
             rules={"clean": TEARDOWN_RULE},
@@ -51,7 +61,8 @@ def why(
             )
             for number, (name, state) in enumerate(pairs)
         ]
-        error = explain(plan, made, instances[::-1])
+        log = None if events is None else [_event(made, line) for line in events.split()]
+        error = explain(plan, made, instances[::-1], log)
         if error is None:
             return "nothing"
         about = error.subject
@@ -59,6 +70,14 @@ def why(
         return " ".join(filter(None, [type(error).__name__, about.task_id]))
 
     return why
+
+
+def _event(run: DagRun, line: str) -> Event:
+    what, _, of = line.partition("@")
+    if what in ("skip", "fail"):
+        return Event(event=f"{what} task", when=run.run_after, task_id=of, map_index=-1)
+    when = run.run_after + timedelta(seconds=int(of) - 0.5)
+    return Event(event="patch_dag_run", when=when, extra=json.dumps({"state": what}))
 
 
 @pytest.mark.parametrize(
@@ -171,3 +190,30 @@ def test_the_kinds_of_failure_are_told_apart() -> None:
     kinds = (TaskFailed, ResultSkipped, RunCancelled, RunTimedOut)
 
     assert [sum(issubclass(kind, other) for other in kinds) for kind in kinds] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("results", "states", "events", "run", "expected"),
+    [
+        # Marked: what ended then did not end by itself.
+        ("answer", "answer=skipped", "failed@0", "failed", "RunCancelled"),
+        ("answer", "check=failed answer=skipped", "failed@0", "failed", "RunCancelled"),
+        ("answer", "answer=skipped clean=success", "failed@0", "success", "RunCancelled"),
+        ("answer", "answer=skipped", "success@0", "success", "RunCancelled"),
+        ("", "check=failed", "failed@0", "failed", "RunCancelled"),
+        # Marked after what mattered had ended, or what was ended did not matter.
+        ("answer", "check=failed answer=skipped", "failed@1", "failed", "TaskFailed check"),
+        ("answer", "answer=skipped side=skipped", "failed@1", "success", "ResultSkipped answer"),
+        ("", "check=failed side=skipped", "failed@1", "failed", "TaskFailed check"),
+        # `fail_fast` is known by what it has stopped, also before the run has ended.
+        ("answer", "side=failed answer=skipped", "skip@answer", "running", "TaskFailed side"),
+        ("answer", "side=failed answer=failed", "fail@answer", "running", "TaskFailed side"),
+        ("answer", "side=failed answer=skipped", "", "running", "ResultSkipped answer"),
+        ("answer", "side=failed answer=skipped", "", "failed", "ResultSkipped answer"),
+    ],
+)
+def test_the_event_log_tells_what_the_states_do_not(  # noqa: PLR0917 - pytest passes by name
+    why: Callable[..., str], results: str, states: str, events: str, run: str, expected: str
+) -> None:
+    """Who ended a task: it itself, another one's failure, or somebody who marked the run."""
+    assert why(results, states, run, events=events) == expected
