@@ -22,12 +22,13 @@ from e2e.harness import (
     runs,
     started_standalone,
 )
+from e2e.ui import AirflowUi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test waits for the boot."""
     for item in items:
-        if HERE in item.path.parents:
+        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(600))
 
 
@@ -64,6 +65,11 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
 def client(standalone: Standalone) -> Iterator[DagInferenceClient]:
     with DagInferenceClient(standalone.target) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def ui(standalone: Standalone) -> AirflowUi:
+    return standalone.ui
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import psutil
+
+from e2e.ui import AirflowUi
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,11 @@ class Standalone:
     state: Path
     dropped: Path
     """A DAG folder of it in which a test may drop files."""
+
+    @cached_property
+    def ui(self) -> AirflowUi:
+        """What an administrator sees."""
+        return AirflowUi(self.airflow_url, "admin", self.password)
 
     def account(self, user: str = "admin") -> dict[str, str]:
         """The settings of a gateway in front of the same Airflow."""
@@ -116,14 +123,6 @@ def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
-
-
-def eventually(holds: Callable[[], object], seconds: float = 90) -> None:
-    """Wait until something holds."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
 
 
 def found(pattern: str, text: str) -> str:

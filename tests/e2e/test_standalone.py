@@ -10,16 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from e2e.harness import (
-    BIN,
-    ROOT,
-    SHELL_ENVIRONMENT,
-    Run,
-    Standalone,
-    ended,
-    eventually,
-    runs,
-)
+from e2e.harness import BIN, ROOT, SHELL_ENVIRONMENT, Run, Standalone, ended, runs
+from e2e.waiting import eventually
 
 
 def test_the_line_of_the_welcome_works_when_pasted(standalone: Standalone) -> None:

@@ -22,7 +22,8 @@ from dag_inference import (
     TaskInstanceChanged,
     TaskInstanceState,
 )
-from e2e.harness import BIN, eventually
+from e2e.harness import BIN
+from e2e.waiting import eventually
 from versions.older import OlderAirflow
 
 CALLERS = 6
