@@ -65,6 +65,11 @@ class AirflowUi:
         """The runs of all DAGs whose ids begin like this."""
         return [*self._pages("/dags/~/dagRuns", "dag_runs", {"dag_id_prefix_pattern": dags})]
 
+    def trigger(self, dag_id: str, run_id: str) -> None:
+        """Make a run that is not the gateway's."""
+        body: Json = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
+        self._ask("POST", f"/dags/{dag_id}/dagRuns", body)
+
     def mark(self, dag_id: str, run_id: str, state: str) -> None:
         """Mark a run."""
         self._ask("PATCH", _path(dag_id, run_id), {"state": state})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 from dag_inference_server.standalone.airflow import USER
 from e2e.harness import ROOT, SHELL_ENVIRONMENT
+from e2e.ui import AirflowUi
 
 OLDER = ("3.1", "3.2")
 """The releases that are served besides the newest."""
@@ -45,35 +43,7 @@ class OlderAirflow:
             "DAG_INFERENCE_POLL_INTERVAL_MAX": "0.5",
         }
 
-    def trigger(self, dag_id: str, run_id: str) -> None:
-        """Make a run that is not the gateway's."""
-        body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
-        self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
-
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """The state of a run, as Airflow has it now."""
-        state: str = self._ask("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"]
-        return state
-
-    def delete_run(self, dag_id: str, run_id: str) -> None:
-        """Delete a run, which must not be running."""
-        self._ask("DELETE", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
-
     @cached_property
-    def _token(self) -> str:
-        account = {"username": USER, "password": self.password}
-        token: str = _send(Request(f"{self.url}/auth/token"), "POST", account)["access_token"]
-        return token
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        request = Request(self.url + path, headers={"Authorization": f"Bearer {self._token}"})
-        return _send(request, method, body)
-
-
-def _send(request: Request, method: str, body: dict[str, Any] | None) -> Any:
-    request.method = method
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    with urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or "null")
+    def ui(self) -> AirflowUi:
+        """Somebody beside the gateway."""
+        return AirflowUi(self.url, USER, self.password)

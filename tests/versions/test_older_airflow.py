@@ -57,9 +57,9 @@ def test_the_result_does_not_wait_for_a_teardown(
     gate = tmp_path / "gate"
     result = client.call("held_teardown", {"gate": str(gate)}, timeout=90)
     run = ("held_teardown", result.run.run_id)
-    assert (result.value, airflow.run_state(*run)) == ({"answer": 42}, "running")
+    assert (result.value, airflow.ui.run(*run)["state"]) == ({"answer": 42}, "running")
     gate.touch()
-    eventually(lambda: airflow.run_state(*run) == "success")
+    eventually(lambda: airflow.ui.run(*run)["state"] == "success")
 
 
 def test_a_failure_does_not_wait_for_a_clean_up(
@@ -75,16 +75,16 @@ def test_a_failure_does_not_wait_for_a_clean_up(
     error = caught.value
     assert error.run_id
     run = ("held_clean_up", error.run_id)
-    assert (error.subject.task_id, airflow.run_state(*run)) == ("work", "running")
+    assert (error.subject.task_id, airflow.ui.run(*run)["state"]) == ("work", "running")
     gate.touch()
-    eventually(lambda: airflow.run_state(*run) == "success")
+    eventually(lambda: airflow.ui.run(*run)["state"] == "success")
 
 
 def test_several_calls_at_once(client: DagInferenceClient, airflow: OlderAirflow) -> None:
     """Every call gets the result of its own run, also beside runs that are nobody's call."""
 
     def call(number: int) -> object:
-        airflow.trigger("one_task", f"somebody-else-{number}")
+        airflow.ui.trigger("one_task", f"somebody-else-{number}")
         return client.invoke("one_task", {"number": number}, timeout=120)
 
     with ThreadPoolExecutor(CALLERS) as callers:
@@ -117,7 +117,7 @@ def test_a_run_that_is_deleted(
         queued = client.stream("one_at_a_time", {"gate": str(gate)}, timeout=90)
         accepted = next(queued)
         assert isinstance(accepted, Accepted)
-        airflow.delete_run("one_at_a_time", accepted.run.run_id)
+        airflow.ui.delete("one_at_a_time", accepted.run.run_id)
         with pytest.raises(RunDeleted) as caught:
             list(queued)
         gate.touch()
@@ -129,5 +129,5 @@ def test_waiting_for_a_run_that_has_ended(
 ) -> None:
     """`Wait` gives the result of a run that has ended."""
     made = client.call("one_task", {"number": 6}, timeout=90)
-    eventually(lambda: airflow.run_state("one_task", made.run.run_id) == "success")
+    eventually(lambda: airflow.ui.run("one_task", made.run.run_id)["state"] == "success")
     assert client.wait("one_task", made.run.run_id, timeout=30).value == {"doubled": 12}
