@@ -62,6 +62,23 @@ async def test_unary_calls_ask_for_ends_alone(airflow: FakeAirflow, gateway: Gat
     await unary
 
 
+async def test_nothing_is_written_but_runs(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Beside logins and triggers all is GET: listing by POST would leave an audit row a time."""
+    dag = airflow.add(Dag("dag"))
+    calls = [asyncio.create_task(_invoke(gateway)) for _ in range(3)]
+    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=10)
+    await eventually(lambda: len(dag.made) == 4)
+    await airflow.polls(POLLS)
+    for run in dag.made:
+        run.finish("predict", 1)
+    await asyncio.gather(*calls)
+    assert [event async for event in stream]
+
+    written = [asked.kind for asked in airflow.asked if asked.request.method != "GET"]
+    assert written.count(Kind.TRIGGER) == 4
+    assert set(written) == {Kind.TRIGGER, Kind.TOKEN}
+
+
 async def test_nothing_in_flight_nothing_asked(airflow: FakeAirflow, gateway: Gateway) -> None:
     """No requests before the first call, and none after the last one."""
     await gateway.ready()
