@@ -50,11 +50,6 @@ class AirflowUi:
         details = self._found(f"/dags/{dag_id}/details")
         return details["latest_dag_version"]["version_number"] if details else 0
 
-    def parse(self, dag_id: str) -> None:
-        """Have a DAG's file parsed soon, instead of when its turn comes."""
-        token = self._ask("GET", f"/dags/{dag_id}/details")["file_token"]
-        self._ask("PUT", f"/parseDagFile/{token}")
-
     # Runs
 
     def run(self, dag_id: str, run_id: str) -> Json:
