@@ -96,8 +96,9 @@ class Settings(BaseSettings):
     airflow_timeout: float = Field(default=10, gt=0, le=300)
     """How long one request to Airflow may take."""
 
-    airflow_connections: int = Field(default=16, ge=1, le=256)
-    """How many requests to Airflow may be under way at once."""
+    airflow_connections: int = Field(default=8, ge=2, le=256)
+    """How many requests of calls may be under way to Airflow at once, beside four of polls. One
+    API server jams at 15 from all sides, unless its pool of database connections is larger."""
 
     listen: Address = "127.0.0.1:50051"
     """Where gRPC is served. Port 0 takes a free one."""

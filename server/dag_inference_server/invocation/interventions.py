@@ -10,11 +10,12 @@ from datetime import datetime
 from dag_inference_server.airflow import Event, TaskInstance
 
 _MARK = "patch_dag_run"
+_MARK_TASK = "patch_task_instance"
 _CLEAR = frozenset({"clear_dag_run", "post_clear_task_instances"})
 _FAIL_FAST = frozenset({"skip task", "fail task"})
 """`airflow/models/taskinstance.py`, `_stop_remaining_tasks`."""
 
-KINDS = frozenset({_MARK}) | _CLEAR | _FAIL_FAST
+KINDS = frozenset({_MARK, _MARK_TASK}) | _CLEAR | _FAIL_FAST
 """The events that count, by Airflow's names."""
 
 
@@ -41,6 +42,21 @@ def last_mark(events: Sequence[Event]) -> Mark | None:
             if state is not None:
                 mark = Mark(state, event.when) if state in {"success", "failed"} else None
     return mark
+
+
+def ended_by_hand(events: Sequence[Event], instance: TaskInstance) -> bool:
+    """Whether somebody has marked a task instance, or its run, before it ended by itself."""
+    mark = last_mark(events)
+    if mark is not None and mark.ended(instance):
+        return True
+    return any(
+        event.event == _MARK_TASK
+        and event.task_id == instance.task_id
+        and event.map_index in (None, -1, instance.map_index)
+        and instance.end_date is not None
+        and instance.end_date >= event.when
+        for event in events
+    )
 
 
 def stopped_by_fail_fast(events: Sequence[Event]) -> frozenset[tuple[str, int]]:

@@ -36,7 +36,7 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.invocation.failure import explain, task_failed
-from dag_inference_server.invocation.interventions import KINDS
+from dag_inference_server.invocation.interventions import KINDS, ended_by_hand
 from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.verdict import (
     Ended,
@@ -171,7 +171,21 @@ class Wait:
             await self._check_unmoved(of_task)
             found = [v for i, v in zip(instances, read, strict=True) if i.task_id == task_id]
             values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
+        await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
+
+    async def _check_returned(self, without_value: list[TaskInstance]) -> None:
+        """Make sure that what has no value returned `None`: who is marked `success` has none, too.
+
+        Raises:
+            RunCancelled: Somebody ended one of them, or the run, before it had returned.
+        """
+        events = await self._events() if without_value else None
+        for instance in without_value:
+            if ended_by_hand(events or (), instance):
+                raise RunCancelled(
+                    f"somebody marked {instance.task_id}, or its run, before it had returned"
+                )
 
     async def _value(self, instance: TaskInstance) -> Json:
         """What a task instance returned."""

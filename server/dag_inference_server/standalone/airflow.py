@@ -182,6 +182,8 @@ def _environment(home: Path, dags: Sequence[Path], port: int, socket_dir: str) -
     preferences = {
         # As many tasks at once as two cores bear.
         "CORE__PARALLELISM": "8",
+        # A request can want a second connection while it holds one: with few, all wait for all.
+        "DATABASE__SQL_ALCHEMY_POOL_SIZE": "20",
         # A new file shows within seconds instead of minutes.
         "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",

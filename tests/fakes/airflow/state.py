@@ -226,6 +226,11 @@ class Run:
             self.end(state)
         self.updated_at = self.dag.clock.now()
 
+    def mark_task(self, task_id: str, state: str) -> None:
+        """Mark one task, as `PATCH` of its instance does."""
+        self._log("patch_task_instance", task_id, json.dumps({"new_state": state}))
+        self._write(self.instance(task_id), state)
+
     # Its tasks
 
     def instance(self, task_id: str, map_index: int = -1) -> TaskInstance:
