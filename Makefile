@@ -13,7 +13,8 @@ PROTOS := $(wildcard protos/*/*/*.proto)
 STUBS := clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-system check format generate generated-fresh lock clean
+.PHONY: help setup demo test test-versions test-system bench check format generate generated-fresh \
+  lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one 
 
 test-system: $(READY) ## Tests with parts that only Debian has
 	@echo "No test needs a part that only Debian has."
+
+bench: $(READY) ## Measure, beside /wait and bare gRPC; ONLY=fake or ONLY=real, QUICK=1 to try it
+	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 check: $(READY) generated-fresh ## Lint, types, layers, protos, generated code
 	$(BIN)/ruff check
@@ -89,4 +93,5 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate
 
 clean: ## Remove what was installed and generated here
-	rm -rf $(VENV) $(PROTOC) .venv-airflow-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PROTOC) .venv-airflow-* .bench .pytest_cache .mypy_cache .ruff_cache \
+	  .import_linter_cache .hypothesis

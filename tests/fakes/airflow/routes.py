@@ -201,7 +201,7 @@ class Routes:
         found = [
             run
             for dag in dags
-            for run in dag.runs.values()
+            for run in dag.written_since(wanted.updated_at_gte)
             if wanted.run(run) and wanted.row(run.state, run.updated_at)
         ]
         rows = [answers.dag_run(run) for run in _page(found, request)]
@@ -210,7 +210,8 @@ class Routes:
     def instances(self, request: Request, dag_id: str) -> Reply:
         """`GET /dags/{dag_id or ~}/dagRuns/~/taskInstances`."""
         dags = self._dags.values() if dag_id == "~" else [self._dag(dag_id)]
-        return self._instances(request, (run for dag in dags for run in dag.runs.values()))
+        since = _moment(request, "updated_at_gte")
+        return self._instances(request, (run for d in dags for run in d.written_since(since)))
 
     def run_instances(self, request: Request, dag_id: str, run_id: str) -> Reply:
         """`GET /dags/{dag_id}/dagRuns/{run_id}/taskInstances`."""
@@ -323,7 +324,7 @@ class _Filter:
     def __init__(self, request: Request, *, knows_ids: bool, knows_prefixes: bool) -> None:
         self._states = [None if s == "none" else s for s in request.query.get("state", ())]
         self._task_ids = request.query.get("task_id", ())
-        self._updated_at_gte = _moment(request, "updated_at_gte")
+        self.updated_at_gte = _moment(request, "updated_at_gte")
         self._run_after_gte = _moment(request, "run_after_gte")
         pattern = _one(request, "run_id_prefix_pattern") if knows_prefixes else None
         self._part = (_one(request, "run_id_pattern") or "") if knows_ids else ""
@@ -340,7 +341,7 @@ class _Filter:
     def row(self, state: str | None, updated_at: datetime) -> bool:
         return not (
             (self._states and state not in self._states)
-            or (self._updated_at_gte and updated_at < self._updated_at_gte)
+            or (self.updated_at_gte and updated_at < self.updated_at_gte)
         )
 
     def instance(self, instance: TaskInstance) -> bool:

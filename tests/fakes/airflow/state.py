@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, TypeAlias
 
 Step: TypeAlias = "Callable[[Run], object]"
@@ -108,6 +109,8 @@ class Dag:
         self.runs: dict[str, Run] = {}
         self.made: list[Run] = []
         """Every run that was ever made, deleted ones included."""
+        self.written: dict[Run, None] = {}
+        """The runs, those last to which something was written last."""
         self.versions: list[Version] = []
         self.last_parsed_time = self.clock.now()
         self.new_version(*tasks or (Task("predict"),), source=source)
@@ -123,6 +126,16 @@ class Dag:
         self.last_parsed_time = self.clock.now()
         number = len(self.versions) + 1
         self.versions.append(Version(number, tasks, text, self.last_parsed_time))
+
+    def written_since(self, moment: datetime | None) -> list[Run]:
+        """The runs of which something was written then or later, in the order of their making.
+
+        An index: an Airflow of thousands of runs is asked for the last few ten times a second.
+        """
+        if moment is None:
+            return [*self.runs.values()]
+        newest_first = takewhile(lambda run: run.written_at >= moment, reversed(self.written))
+        return sorted(newest_first, key=lambda run: run.number)
 
     def trigger(self, run_id: str, conf: dict[str, Any] | None, note: str | None = None) -> Run:
         """Make a run."""
@@ -161,9 +174,10 @@ class Run:
 
     def __init__(self, dag: Dag, run_id: str, conf: dict[str, Any] | None, note: str | None):
         """Queue it; its task instances have no state yet."""
-        now = dag.clock.now()
         self.dag = dag
         self.run_id = run_id
+        now = self._written()
+        self.number = len(dag.made)
         self.conf = conf
         self.note = note
         self.version = dag.latest
@@ -188,18 +202,19 @@ class Run:
     def start(self) -> None:
         """Let it run."""
         self.state = "running"
-        self.updated_at = self.start_date = self.dag.clock.now()
+        self.updated_at = self.start_date = self._written()
 
     def end(self, state: str) -> None:
         """End it."""
         if self.start_date is None:
             self.start()
         self.state = state
-        self.updated_at = self.end_date = self.dag.clock.now()
+        self.updated_at = self.end_date = self._written()
 
     def delete(self) -> None:
         """Delete it and all that belongs to it."""
         del self.dag.runs[self.run_id]
+        del self.dag.written[self]
 
     def cancel(self, note: str | None) -> None:
         """Mark it failed, as `PATCH` does."""
@@ -224,7 +239,7 @@ class Run:
                 self._write(instance, state if instance.state in RUNNING else "skipped")
         if not teardowns_wait:
             self.end(state)
-        self.updated_at = self.dag.clock.now()
+        self.updated_at = self._written()
 
     def mark_task(self, task_id: str, state: str) -> None:
         """Mark one task, as `PATCH` of its instance does."""
@@ -283,7 +298,7 @@ class Run:
     def expand(self, task_id: str, length: int) -> None:
         """Expand a mapped task, or expand it anew. Surplus map indexes are `removed`."""
         unexpanded = self.instances.pop((task_id, -1), None)
-        now = self.dag.clock.now()
+        now = self._written()
         if length == 0:
             assert unexpanded
             self.instances[task_id, -1] = unexpanded
@@ -303,8 +318,15 @@ class Run:
         self._write(instance, None)
         if self.is_final:
             self.state = "queued"
-            self.updated_at = self.queued_at = self.dag.clock.now()
+            self.updated_at = self.queued_at = self._written()
             self.start_date = self.end_date = None
+
+    def _written(self) -> datetime:
+        """Take in that something of the run is written; when that is."""
+        self.written_at = self.dag.clock.now()
+        self.dag.written.pop(self, None)
+        self.dag.written[self] = None
+        return self.written_at
 
     def _run_if_not_running(self, task_id: str, map_index: int) -> None:
         if self.instance(task_id, map_index).state != "running":
@@ -315,7 +337,7 @@ class Run:
 
     def _write(self, instance: TaskInstance, state: str | None) -> None:
         instance.state = state
-        instance.updated_at = self.dag.clock.now()
+        instance.updated_at = self._written()
         if state == "running":
             instance.start_date = instance.updated_at
         elif state in FINISHED:

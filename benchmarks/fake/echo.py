@@ -1,0 +1,69 @@
+"""A bare grpc.aio server with the gateway's messages and options: what gRPC alone costs.
+
+Its `Invoke` echoes the conf as the result, its `Wait` is parked for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from benchmarks.gateway import GatewayProcess
+from benchmarks.processes import first_line, module, running
+from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+)
+"""Those of the gateway (`gateway.py`), so that only what it does makes a difference."""
+
+
+class Echo(rpc.DagInferenceServicer):
+    """Answers without having done anything. The other methods are the stubs' own refusals."""
+
+    async def Invoke(self, request: pb.InvokeRequest, context: Any) -> pb.InvokeResponse:  # noqa: N802
+        """Echo."""
+        await context.send_initial_metadata((("dag-run-id", "grpc-0"),))
+        return pb.InvokeResponse(
+            result=request.conf,
+            result_kind=pb.RESULT_KIND_OBJECT,
+            run=pb.Run(dag_id=request.dag_id, run_id="grpc-0", state=pb.RUN_STATE_SUCCESS),
+        )
+
+    async def Wait(self, request: pb.WaitRequest, context: Any) -> pb.InvokeResponse:  # noqa: N802
+        """Say that it waits, and wait."""
+        await context.send_initial_metadata((("dag-run-id", request.run_id),))
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("it is for ever")
+
+
+@contextmanager
+def echo() -> Iterator[GatewayProcess]:
+    """Run such a server inside the block."""
+    with running(module(__name__)) as process:
+        yield GatewayProcess(f"127.0.0.1:{first_line(process)}", process.pid)
+
+
+async def _serve() -> None:
+    server = grpc.aio.server(options=_OPTIONS)
+    rpc.add_DagInferenceServicer_to_server(Echo(), server)  # type: ignore[abstract]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    await told.wait()
+    await server.stop(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

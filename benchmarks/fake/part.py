@@ -1,0 +1,15 @@
+"""Everything that is measured against a fake Airflow."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.fake import burst, memory, own_time, requests, throughput
+from benchmarks.report import Report
+from benchmarks.sizes import Sizes
+
+
+def run(sizes: Sizes, report: Report) -> None:
+    """Measure one thing after the other."""
+    for measured in (requests, throughput, own_time, memory, burst):
+        asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))
