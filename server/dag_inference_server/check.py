@@ -48,13 +48,18 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             except (AirflowUnavailable, Refused) as error:
                 raise CheckFailed(f"Whether the account may {what} is unknown: {error}.") from error
             yield f"The account may {what}."
-        listings = Listings(api, transport, prefix=settings.run_id_prefix)
-        if await listings.may_list_all_dags():
-            yield "The account may list runs of all DAGs."
-        else:
-            yield (
-                "The account may not list runs of all DAGs: the gateway asks for the runs of each "
-                "DAG by itself, which costs more the more DAGs are called at once."
-            )
+        yield await _told_of_listings(Listings(api, transport, prefix=settings.run_id_prefix))
     finally:
         transport.close()
+
+
+async def _told_of_listings(listings: Listings) -> str:
+    try:
+        if await listings.may_list_all_dags():
+            return "The account may list runs of all DAGs."
+    except (AirflowUnavailable, NotFound) as error:
+        raise CheckFailed(f"Whether runs can be listed is unknown: {error}.") from error
+    return (
+        "The account may not list runs of all DAGs: the gateway asks for the runs of each DAG by "
+        "itself, which costs more the more DAGs are called at once."
+    )

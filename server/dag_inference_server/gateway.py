@@ -20,7 +20,6 @@ from dag_inference_server.airflow import (
     Credentials,
     Listings,
     NotFound,
-    Refused,
     Transport,
 )
 from dag_inference_server.catalog.catalog import Catalog
@@ -128,6 +127,9 @@ def _server(settings: Settings) -> grpc.aio.Server:
             # The defaults drop a burst of calls before any handler has seen them.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 200_000),
+            # A call of a burst may have to wait longer than the default 30 s until its
+            # turn comes; then it would be cancelled without a word.
+            ("grpc.server_max_unrequested_time_in_server", 3600),
         ],
     )
 
@@ -156,12 +158,12 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
         try:
             await api.prove_account()
             return await api.version()
-        except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
+        except (AirflowUnavailable, AirflowDenied, NotFound) as error:
             log.warning("airflow_not_ready", error=str(error))
             raise
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type((AirflowUnavailable, AirflowDenied, NotFound, Refused)),
+        retry=retry_if_exception_type((AirflowUnavailable, AirflowDenied, NotFound)),
         wait=wait_random_exponential(multiplier=0.5, max=5),
     )
     version: str = await retrying(first_answer)

@@ -18,6 +18,10 @@ AS_LAST_SEEN = "<as last seen>"
 """Stands for a state of the run that the answer did not depend on."""
 
 
+ROUNDS = {"poll_interval_old": 0.1}
+"""Settings with which the slow rounds are quick ones."""
+
+
 def nothing(_: FakeAirflow) -> None:
     """Leave Airflow as it is."""
 

@@ -92,3 +92,34 @@ async def test_cleared_before_it_was_told(airflow: FakeAirflow, gateway: Gateway
     run.finish("predict", "at last")
 
     assert MessageToDict((await answer).result) == {"return_value": "at last"}
+
+
+async def test_a_mapped_task_that_failed_before_it_was_expanded(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """Cleared and expanded, it is no failure any more, also for a call that comes later."""
+    dag = airflow.add(
+        Dag("dag", Task("work", ["predict"], is_mapped=True), Task("predict"), Task("other"))
+    )
+    run = dag.trigger("grpc-mine", {})
+    for_other = pb.WaitRequest(dag_id="dag", run_id="grpc-mine", result_task_ids=["other"])
+    other = asyncio.create_task(_wait(gateway, for_other))
+    await airflow.polls(2)
+    run.set_state("work", "upstream_failed")
+    await airflow.polls(3)
+    run.expand("work", 2)
+    for index in range(2):
+        run.finish("work", index, index)
+
+    for_predict = pb.WaitRequest(dag_id="dag", run_id="grpc-mine", result_task_ids=["predict"])
+    answer = asyncio.create_task(_wait(gateway, for_predict))
+    await airflow.polls(3)
+    run.finish("predict", "at last")
+    run.finish("other", "too")
+
+    assert MessageToDict((await answer).result) == {"return_value": "at last"}
+    assert MessageToDict((await other).result) == {"return_value": "too"}
+
+
+async def _wait(gateway: Gateway, request: pb.WaitRequest) -> pb.InvokeResponse:
+    return await gateway.stub.Wait(request, timeout=10)

@@ -10,7 +10,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Dag, FakeAirflow, Kind, faults
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
+from integration.cases import ROUNDS
 from integration.gateway import Gateway
 from integration.waiting import eventually, first_run
 
@@ -40,6 +41,7 @@ async def test_many_calls_among_many_runs(airflow: FakeAirflow, gateway: Gateway
 
 
 @EVERY
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
 @pytest.mark.parametrize("age", [timedelta(0), timedelta(days=3)], ids=["young", "old"])
 async def test_a_run_that_is_deleted(
     airflow: FakeAirflow, gateway: Gateway, age: timedelta
@@ -117,17 +119,53 @@ async def test_the_version_is_asked_for_once(airflow: FakeAirflow, gateway: Gate
     assert airflow.count(Kind.VERSION) <= 2
 
 
-async def test_an_account_that_sees_some_dags(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Where listings over all DAGs are refused, each DAG with calls is asked for."""
+@pytest.fixture
+def refuses_all_dags(airflow: FakeAirflow) -> None:
+    """The account may not list over all DAGs."""
     for kind in (Kind.RUNS, Kind.INSTANCES):
         airflow.faults.add(faults.refused(403, "Forbidden"), kind, dag_id="~")
+
+
+@pytest.mark.usefixtures("refuses_all_dags")
+@pytest.mark.parametrize("fault", [faults.refused(403, "Forbidden"), faults.html(502)])
+async def test_an_account_that_sees_some_dags(
+    airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault
+) -> None:
+    """Each DAG with calls is asked for, and one that gives no answer keeps no other waiting.
+
+    What happened in it meanwhile is heard of as soon as it answers again.
+    """
     dags = [airflow.add(Dag(name)) for name in ("one", "two")]
     answers = [asyncio.create_task(_invoke(gateway, dag.dag_id)) for dag in dags]
     runs = [await first_run(dag) for dag in dags]
-    # A DAG that is refused altogether does not keep the others from being heard.
-    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.INSTANCES, dag_id="one")
-    runs[1].finish("predict", 2)
-    assert await answers[1] == 2
+    await airflow.polls(4)
+    airflow.faults.add(fault, Kind.INSTANCES, dag_id="one")
+    for run in runs:
+        run.finish("predict", run.dag.dag_id)
+    assert await answers[1] == "two"
+    await asyncio.gather(*(_invoke_and_finish(airflow, gateway) for _ in range(3)))
+    assert not answers[0].done()
     airflow.faults.clear()
-    runs[0].finish("predict", 1)
-    assert await answers[0] == 1
+
+    assert await answers[0] == "one"
+
+
+async def test_a_refusal_that_passes(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """What happened while the account was refused everything is heard of afterwards."""
+    dag = airflow.add(Dag("dag"))
+    answer = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    await airflow.polls(3)
+    airflow.faults.add(faults.refused(403, "Forbidden"))
+    run.finish("predict", 1)
+    await airflow.polls(4)
+    airflow.faults.clear()
+
+    assert await answer == 1
+    # It was not taken for an account that may not list over all DAGs.
+    assert {asked.dag_id for asked in airflow.asked[-4:] if asked.kind is Kind.INSTANCES} <= {"~"}
+
+
+async def _invoke_and_finish(airflow: FakeAirflow, gateway: Gateway) -> None:
+    dag = airflow.add(Dag(f"more-{len(airflow.made)}", script=[steps.finish("predict", 1)]))
+    assert await _invoke(gateway, dag.dag_id) == 1

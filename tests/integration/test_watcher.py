@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Asked, Dag, FakeAirflow, Kind, steps
+from fakes.airflow import Asked, Dag, FakeAirflow, Kind, faults, steps
+from integration.cases import ROUNDS
 from integration.gateway import Gateway
 from integration.waiting import eventually, first_run, never
 
@@ -31,12 +32,11 @@ async def test_one_poll_serves_all(airflow: FakeAirflow, gateway: Gateway, calls
     await airflow.polls(POLLS)
 
     asked = airflow.asked[start:]
-    # Rounds look for runs by id, and whether the DAG has been paused: a page, ever so often.
-    assert {request.kind for request in asked} <= {Kind.RUNS, Kind.INSTANCES, Kind.DAG}
+    assert {request.kind for request in asked} == {Kind.RUNS, Kind.INSTANCES}
     polls = _polls(asked)
     assert 2 * POLLS - 3 <= len(polls) <= 2 * POLLS + 1
     assert {query["offset"][0] for query in polls} == {"0"}
-    assert len(asked) - len(polls) <= 3
+    assert len(polls) == len(asked)
     for run in airflow.made:
         run.finish("predict", 1)
     await asyncio.gather(*waiting)
@@ -91,6 +91,7 @@ async def test_nothing_in_flight_nothing_asked(airflow: FakeAirflow, gateway: Ga
     await airflow.silence()
 
 
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
 async def test_old_runs_are_read_by_id(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A run of a month is read by its id, in its DAG, and no listing reaches back to it."""
     dag = airflow.add(Dag("dag"))
@@ -119,6 +120,7 @@ async def test_old_runs_are_read_by_id(airflow: FakeAirflow, gateway: Gateway) -
     assert MessageToDict((await attached).result) == {"return_value": "old"}
 
 
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
 async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Only rounds go on, in which each run is asked for once."""
     dag = airflow.add(Dag("dag"))
@@ -146,6 +148,51 @@ async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: 
     for run in (*old[:7], *old[8:]):
         run.finish("predict", 1)
     await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
+async def test_a_dag_whose_old_runs_cannot_be_read(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """It keeps the rounds from no other: not from old runs, not from young ones."""
+    dags = [airflow.add(Dag(name)) for name in ("a", "b", "c")]
+    runs = [dag.trigger(f"grpc-{dag.dag_id}", {}) for dag in dags]
+    for run in runs[:2]:
+        run.run_after -= timedelta(hours=1)
+    requests = [pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id) for run in runs]
+    waiting = [asyncio.create_task(_wait(gateway, request)) for request in requests]
+    await eventually(lambda: airflow.count(Kind.RUN) == 3)
+    airflow.faults.add(faults.html(500), Kind.INSTANCES, dag_id="a")
+    runs[1].finish("predict", "old")
+    runs[2].delete()
+
+    assert MessageToDict((await waiting[1]).result) == {"return_value": "old"}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await waiting[2]
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    airflow.faults.clear()
+    runs[0].finish("predict", "at last")
+    assert MessageToDict((await waiting[0]).result) == {"return_value": "at last"}
+
+
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
+async def test_a_pause_costs_the_calls_of_a_busy_dag_nothing(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """Runs that started before are looked for in the rounds, not by every call for itself."""
+    dag = airflow.add(Dag("dag"))
+    calls = [asyncio.create_task(_invoke(gateway)) for _ in range(60)]
+    await eventually(lambda: len(dag.made) == 60)
+    for run in dag.made:
+        run.begin("predict")
+    dag.is_paused = True
+    start = airflow.count(Kind.DAG)
+    await eventually(lambda: airflow.count(Kind.DAG) > start, timeout=20)
+    await airflow.polls(POLLS)
+
+    assert airflow.count(Kind.RUN) == 0
+    assert airflow.count(Kind.DAG) < start + 10
+    for run in dag.made:
+        run.finish("predict", 1)
+    await asyncio.gather(*calls)
 
 
 async def test_an_hour_apart(airflow: FakeAirflow, gateway: Gateway) -> None:

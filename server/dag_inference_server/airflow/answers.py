@@ -57,11 +57,6 @@ class Task(_Answer):
     downstream_task_ids: tuple[str, ...] = ()
     is_mapped: bool = False
 
-    @property
-    def is_strict(self) -> bool:
-        """Whether one failure just before it keeps the task from running."""
-        return self.trigger_rule in _STRICT_RULES
-
 
 class DagRun(_Answer):
     """A run: `GET /dags/{dag_id}/dagRuns/{run_id}`."""
@@ -181,8 +176,3 @@ class AccessToken(_Answer):
 
 FINAL_RUN_STATES = frozenset({"success", "failed"})
 FINAL_TASK_STATES = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
-
-_STRICT_RULES = frozenset({"all_success", "none_failed", "none_failed_min_one_success"})
-"""Whatever the other tasks before it do (`airflow/ti_deps/deps/trigger_rule_dep.py`, 3.1 to 3.3).
-A task with another rule, a clean-up with `all_done` or an alarm with `one_failed`, succeeds also
-when what matters has failed; a teardown as long as one of its setups has not."""

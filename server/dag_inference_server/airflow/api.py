@@ -69,8 +69,7 @@ class AirflowApi:
     """Airflow's API as the gateway uses it.
 
     Every method raises `AirflowUnavailable` when there is no answer, or none of
-    Airflow's API, and `AirflowDenied` when the account is refused. All but the
-    polls repeat a few times first.
+    Airflow's API, after a few repeats, and `AirflowDenied` when the account is refused.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -95,8 +94,13 @@ class AirflowApi:
 
     async def version(self) -> str:
         """Airflow's version, which it tells anybody."""
-        operation = self._versions.get_version_without_preload_content
-        return (await self._read(Version, operation)).version
+        answer = await self._transport.send(
+            self._versions.get_version_without_preload_content,
+            lambda answer: granted(answer).read(Version),
+            # Polls ask for it.
+            Lane.POLL,
+        )
+        return answer.version
 
     async def is_at_least(self, *numbers: int) -> bool:
         """Whether Airflow's version is at least this one, as of a minute ago at most."""

@@ -13,23 +13,25 @@ _DATE_ERROR = timedelta(seconds=3)
 
 
 class Clock:
-    """Never ahead of Airflow's, and behind it by little.
+    """Airflow's clock or a little behind it, from its first answer on.
 
-    A stamp in an answer was written before the answer came: the latest one, as seen from
-    our clock, is the best.
+    A stamp in an answer was written before the answer came: the one that leaves our clock
+    least ahead is the best. Ours is the monotonic one, which nobody sets.
     """
 
     def __init__(self) -> None:
-        """Agree with ours."""
-        self._skew = timedelta(0)
+        """Agree with this machine's clock."""
+        self._start = datetime.now(UTC) - timedelta(seconds=time.monotonic())
+        """The time in Airflow when our clock showed nothing."""
         self._best_until = 0.0
 
     def now(self) -> datetime:
         """The time in Airflow."""
-        return datetime.now(UTC) + self._skew
+        return self._start + timedelta(seconds=time.monotonic())
 
     def saw(self, stamp: datetime) -> None:
         """Learn from what Airflow has written a moment ago: a `Date`, a new run's `queued_at`."""
-        skew, moment = stamp - datetime.now(UTC), time.monotonic()
-        if moment >= self._best_until or not self._skew - _DATE_ERROR < skew < self._skew:
-            self._skew, self._best_until = skew, moment + _LIVES
+        moment = time.monotonic()
+        start = stamp - timedelta(seconds=moment)
+        if moment >= self._best_until or not self._start - _DATE_ERROR < start < self._start:
+            self._start, self._best_until = start, moment + _LIVES

@@ -6,22 +6,23 @@ repeated: the watcher asks again anyway, and knows when.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from airflow_client.client import DagRunApi, TaskInstanceApi
 
-from dag_inference.errors import AirflowDenied
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answers import DagRun, DagRunPage, TaskInstance, TaskInstancePage
 from dag_inference_server.airflow.api import ANY, AirflowApi
 from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.airflow.statuses import NotFound, granted
 from dag_inference_server.airflow.transport import Lane, ModelT, Operation, Transport
+from dag_inference_server.together import both
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,12 @@ _CHUNK, _CHUNK_ONE_BY_ONE = 50, 10
 read one by one, each costs two requests."""
 
 
+_REFUSAL_LIVES = 300.0
+"""Seconds until a listing over all DAGs is tried again after it was refused."""
+
+_Filters: TypeAlias = dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Of which runs, and since when."""
@@ -43,8 +50,7 @@ class RunFilter:
     run_after: datetime
     """Only those made then or later: over all DAGs, the one selective index."""
     since: datetime
-    """Only task instances, and runs in some states, that were written then or later, by
-    Airflow's clock."""
+    """Only what was written then or later, by Airflow's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,16 @@ class Changes:
 
     runs: Sequence[DagRun] = ()
     instances: Sequence[TaskInstance] = ()
+    unheard: frozenset[str] = frozenset()
+    """DAGs whose part is missing, because their listing failed."""
 
     def __add__(self, other: Changes) -> Changes:
         """Both."""
-        return Changes((*self.runs, *other.runs), (*self.instances, *other.instances))
+        return Changes(
+            (*self.runs, *other.runs),
+            (*self.instances, *other.instances),
+            self.unheard | other.unheard,
+        )
 
 
 class Listings:
@@ -71,7 +83,7 @@ class Listings:
         self._instances = TaskInstanceApi(
             transport.client
         ).get_task_instances_without_preload_content
-        self._refuses_all_dags = False
+        self._by_dag_until = 0.0
 
     def now(self) -> datetime:
         """The time by Airflow's clock, or a moment before."""
@@ -109,9 +121,11 @@ class Listings:
             run_states: States of runs.
         """
         filters = await self._filters(wanted)
-        of_runs = {**filters, "updated_at_gte": wanted.since, "state": list(run_states) or None}
-        of_tasks = {**filters, "updated_at_gte": wanted.since, "state": list(task_states) or None}
-        return await self._of_all(dag_ids, of_runs, of_tasks)
+        return await self._of_all(
+            dag_ids,
+            {**filters, **_written(wanted, run_states)},
+            {**filters, **_written(wanted, task_states)},
+        )
 
     async def by_id(
         self,
@@ -119,25 +133,27 @@ class Listings:
         wanted: RunFilter,
         *,
         task_states: Collection[str],
+        every_run: bool,
     ) -> Changes:
-        """Runs by id, whatever their state, and which of their task instances have changed.
-
-        A run that is missing in the answer is gone, or hidden from the account.
+        """What has changed of some runs and their task instances.
 
         Args:
             keys: DAG ids and run ids, at most `chunk`.
-            wanted: The same runs, and since when their task instances matter.
-            task_states: States of task instances.
+            wanted: The same runs, and since when what is written matters.
+            task_states: States of task instances that matter.
+            every_run: Whether also the runs that have not changed are listed. One that is
+                missing then is gone, or hidden from the account.
         """
         if not await self._can_name_runs():
             return await self._one_by_one(keys, task_states)
         filters = await self._filters(wanted)
-        of_tasks = {**filters, "updated_at_gte": wanted.since, "state": list(task_states) or None}
+        of_runs = filters if every_run else {**filters, **_written(wanted, ())}
+        of_tasks = {**filters, **_written(wanted, task_states)}
         dag_ids = {dag_id for dag_id, _ in keys}
         if len(dag_ids) > 1:
-            return await self._of_all(dag_ids, filters, of_tasks)
+            return await self._of_all(dag_ids, of_runs, of_tasks)
         # DAG and run id together are an index, however old the runs are.
-        return await self._of_dag(dag_ids.pop(), filters, of_tasks)
+        return await self._of_each(dag_ids, of_runs, of_tasks)
 
     async def _one_by_one(
         self, keys: Collection[tuple[str, str]], task_states: Collection[str]
@@ -153,38 +169,39 @@ class Listings:
         return changes
 
     async def _of_all(
-        self, dag_ids: Collection[str], of_runs: dict[str, Any], of_tasks: dict[str, Any]
+        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
     ) -> Changes:
         """One listing over all DAGs, or one for each where the account may not have that."""
-        if not self._refuses_all_dags:
-            try:
-                return await self._listing(ANY, of_runs, of_tasks)
-            except AirflowDenied:
-                log.warning("airflow_refuses_all_dags", dags=len(dag_ids))
-                self._refuses_all_dags = True
-        changes = Changes()
-        for dag_id in sorted(dag_ids):
-            changes += await self._of_dag(dag_id, of_runs, of_tasks)
+        if time.monotonic() < self._by_dag_until:
+            return await self._of_each(dag_ids, of_runs, of_tasks)
+        try:
+            return await self._listing(ANY, of_runs, of_tasks)
+        except AirflowDenied:
+            changes = await self._of_each(dag_ids, of_runs, of_tasks)
+            if changes.unheard == set(dag_ids):
+                # It is the account as a whole that is refused.
+                raise
+        log.warning("airflow_refuses_all_dags", dags=len(dag_ids))
+        self._by_dag_until = time.monotonic() + _REFUSAL_LIVES
         return changes
 
-    async def _of_dag(
-        self, dag_id: str, of_runs: dict[str, Any], of_tasks: dict[str, Any]
+    async def _of_each(
+        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
     ) -> Changes:
-        try:
-            return await self._listing(dag_id, of_runs, of_tasks)
-        except (AirflowDenied, NotFound) as error:
-            # The calls hear of it when their runs are read; those of other DAGs go on.
-            log.warning("airflow_refuses_dag", dag_id=dag_id, error=str(error))
-            return Changes()
+        changes = Changes()
+        for dag_id in sorted(dag_ids):
+            try:
+                changes += await self._listing(dag_id, of_runs, of_tasks)
+            except (AirflowDenied, AirflowUnavailable, NotFound) as error:
+                log.warning("airflow_listing_failed", dag_id=dag_id, error=str(error))
+                changes += Changes(unheard=frozenset({dag_id}))
+        return changes
 
-    async def _listing(
-        self, dag_id: str, of_runs: dict[str, Any], of_tasks: dict[str, Any]
-    ) -> Changes:
-        runs, instances = await asyncio.gather(
-            all_pages(partial(self._page, DagRunPage, self._runs, dag_id), **of_runs),
-            all_pages(
-                partial(self._page, TaskInstancePage, self._instances, dag_id, ANY), **of_tasks
-            ),
+    async def _listing(self, dag_id: str, of_runs: _Filters, of_tasks: _Filters) -> Changes:
+        read_runs = partial(self._page, DagRunPage, self._runs, dag_id)
+        read_instances = partial(self._page, TaskInstancePage, self._instances, dag_id, ANY)
+        runs, instances = await both(
+            all_pages(read_runs, **of_runs), all_pages(read_instances, **of_tasks)
         )
         return Changes(runs, instances)
 
@@ -197,8 +214,8 @@ class Listings:
             Lane.POLL,
         )
 
-    async def _filters(self, wanted: RunFilter) -> dict[str, Any]:
-        filters: dict[str, Any] = {"run_after_gte": wanted.run_after}
+    async def _filters(self, wanted: RunFilter) -> _Filters:
+        filters: _Filters = {"run_after_gte": wanted.run_after}
         if await self._can_name_runs():
             return {**filters, "run_id_prefix_pattern": "|".join(wanted.run_ids)}
         # What contains the prefix, of runs alone before 3.2. The rest is sorted out here.
@@ -206,3 +223,8 @@ class Listings:
 
     async def _can_name_runs(self) -> bool:
         return await self._api.is_at_least(*_PREFIXES_SINCE)
+
+
+def _written(wanted: RunFilter, states: Collection[str]) -> _Filters:
+    """Only what was written since then, and is in one of the states if there are any."""
+    return {"updated_at_gte": wanted.since, "state": list(states) or None}

@@ -47,8 +47,8 @@ def unless_refused(answer: Answer) -> Answer:
         Refused: For any other reason.
         NotFound, AirflowUnavailable: As `granted`.
     """
-    if answer.detail and answer.status == 409:
+    if answer.status == 409 and answer.detail:
         raise RunExists(answer.detail)
-    if answer.detail and answer.status in (400, 422):
+    if answer.status in (400, 422) and answer.detail:
         raise Refused(answer.detail)
     return granted(answer)

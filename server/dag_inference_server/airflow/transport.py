@@ -48,8 +48,8 @@ class Lane(Enum):
     POLL = "poll"
 
 
-_POLLS = 4
-"""The polls for calls and for streams are two requests each."""
+_POLLS = 7
+"""The polls for calls and for streams, and the rounds, are two requests each; and a login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside a few polls.
+            connections: Requests at once, triggers and reads half each, beside seven of polls.
         """
         self.url = url
         self._credentials = credentials

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dag_inference_server.airflow import Task
-
-TEARDOWN_RULE = "all_done_setup_success"
-"""Airflow's API does not tell teardowns, but `as_teardown` gives them this trigger rule."""
+from dag_inference_server.catalog.trigger_rules import TEARDOWN, is_strict
 
 
 class ResultRule(StrEnum):
@@ -61,7 +59,7 @@ class Plan:
     def is_teardown(self, task_id: str) -> bool:
         """Whether a task only cleans up, so that its failure spoils nothing."""
         task = self.tasks.get(task_id)
-        return task is not None and task.trigger_rule == TEARDOWN_RULE
+        return task is not None and task.trigger_rule == TEARDOWN
 
     def is_mapped(self, task_id: str) -> bool:
         """Whether a task has an instance for each map index."""
@@ -96,15 +94,15 @@ def by_structure(tasks: Mapping[str, Task], declared: frozenset[str] | None, ver
     if declared:
         return Plan(ResultRule.DECLARED, tuple(sorted(declared)), tasks, version)
     leaves = [task for task in tasks.values() if _is_leaf(task, tasks)]
-    if len(leaves) == 1 and leaves[0].is_strict:
+    if len(leaves) == 1 and is_strict(leaves[0]):
         return Plan(ResultRule.LEAF, (leaves[0].task_id,), tasks, version)
     return Plan(ResultRule.NONE, (), tasks, version)
 
 
 def _is_leaf(task: Task, tasks: Mapping[str, Task]) -> bool:
-    if task.trigger_rule == TEARDOWN_RULE:
+    if task.trigger_rule == TEARDOWN:
         return False
     return all(
-        downstream in tasks and tasks[downstream].trigger_rule == TEARDOWN_RULE
+        downstream in tasks and tasks[downstream].trigger_rule == TEARDOWN
         for downstream in task.downstream_task_ids
     )

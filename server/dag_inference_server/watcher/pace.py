@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 _AGE_SHARE = 0.02
 """The interval in parts of the youngest run's age: a run of 5 s is asked for every 0.1 s, one
 of 10 s every 0.2 s, unless the bounds say otherwise."""
+
+
+class Rest(NamedTuple):
+    """Seconds between the end of a look and the next."""
+
+    at_least: float
+    """Also when a new run comes meanwhile."""
+    at_most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +33,8 @@ class Pace:
         """A pace with longer intervals."""
         return replace(self, shortest=self.shortest * times, longest=self.longest * times)
 
-    def pause(self, *, youngest: float, took: float, failures: int) -> float:
-        """Seconds between the end of a look and the next.
+    def rest(self, *, youngest: float, took: float, failures: int) -> Rest:
+        """How long to rest after a look.
 
         Args:
             youngest: Seconds since the youngest run in flight was made.
@@ -33,6 +42,11 @@ class Pace:
             failures: Looks in a row that failed, this one included.
         """
         if failures:
-            return min(self.shortest * 2.0 ** min(failures, 10), self.troubled)
+            pause = min(self.shortest * 2.0 ** min(failures, 10), self.troubled)
+            return Rest(pause, pause)
         interval = min(max(self.shortest, youngest * _AGE_SHARE), self.longest)
-        return max(interval - took, min(took, self.troubled))
+        left_alone = min(took, self.troubled)
+        return Rest(
+            max(self.shortest - took, left_alone),
+            max(interval - took, left_alone),
+        )

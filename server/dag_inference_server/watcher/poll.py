@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference_server.airflow import Listings, NotFound, Refused, RunFilter
-from dag_inference_server.watcher.pace import Pace
+from dag_inference_server.airflow import Listings, NotFound, RunFilter
+from dag_inference_server.watcher.pace import Pace, Rest
 from dag_inference_server.watcher.runs import TrackedRuns
 from dag_inference_server.watcher.tracked import TrackedRun
 from dag_inference_server.watcher.window import Window
@@ -67,54 +67,51 @@ class Poll:
         clock = asyncio.get_running_loop().time
         failures = 0
         while True:
+            self._work.clear()
             began, now = clock(), self._listings.now()
             young = [run for run in self._runs.young(now) if self._follows(run)]
             if not young:
-                self._work.clear()
                 await self._work.wait()
                 window, failures = Window(self._listings.now()), 0
                 continue
-            if await self._look(young, window, now):
-                failures = 0
-            else:
-                failures += 1
+            failures = 0 if await self._look(young, window, now) else failures + 1
             youngest = now - max(run.made for run in young)
             await self._rest(
-                self._pace.pause(
+                self._pace.rest(
                     youngest=youngest.total_seconds(), took=clock() - began, failures=failures
                 )
             )
 
     async def _look(self, young: Sequence[TrackedRun], window: Window, now: datetime) -> bool:
-        """Look once; whether it went well. If not, the next look reaches back as far."""
+        """Look once; whether anything was heard. What was not, the next look asks for again."""
         named = len(young) <= self._named
         wanted = RunFilter(
             run_ids=[run.run_id for run in young] if named else [self._listings.prefix],
             run_after=min(run.made for run in young) - MARGIN,
             since=window.since(now),
         )
+        dag_ids = {run.dag_id for run in young}
         try:
             changes = await self._listings.changed(
-                {run.dag_id for run in young},
+                dag_ids,
                 wanted,
                 task_states=self._task_states,
                 run_states=self._run_states,
             )
             self._runs.tell(changes)
-        except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
+        except (AirflowUnavailable, AirflowDenied, NotFound) as error:
             log.warning("airflow_poll_failed", error=str(error))
             return False
         except Exception:
             log.exception("airflow_poll_failed")
             return False
-        window.looked(now)
-        return True
+        if not changes.unheard:
+            window.looked(now)
+        return changes.unheard != dag_ids
 
-    async def _rest(self, pause: float) -> None:
-        """Rest, and no longer than the shortest interval if a new run comes meanwhile."""
-        shortest = min(pause, self._pace.shortest)
-        self._work.clear()
-        await asyncio.sleep(shortest)
+    async def _rest(self, rest: Rest) -> None:
+        """Rest, and no longer than need be if a new run comes meanwhile."""
+        await asyncio.sleep(rest.at_least)
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause - shortest):
+            async with asyncio.timeout(rest.at_most - rest.at_least):
                 await self._work.wait()

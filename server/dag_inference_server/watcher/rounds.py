@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import structlog
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference_server.airflow import AirflowApi, Listings, NotFound, Refused, RunFilter
+from dag_inference_server.airflow import AirflowApi, Listings, NotFound, RunFilter
 from dag_inference_server.airflow.answers import FINAL_TASK_STATES
 from dag_inference_server.watcher.poll import MARGIN
 from dag_inference_server.watcher.runs import TrackedRuns
@@ -25,9 +26,8 @@ _OVERLAP = timedelta(seconds=30)
 _SWEEP_EVERY = 5
 """Of so many rounds, one looks for young runs, too."""
 
-_SHARE = 4
-"""A round is followed by a rest of so many times its own length, so that any number of old
-runs costs Airflow no more than a part of one request at a time."""
+_SMALLEST = 10
+"""Runs that are read at once while it is not known how many may be."""
 
 
 class Rounds:
@@ -48,49 +48,54 @@ class Rounds:
         clock = asyncio.get_running_loop().time
         number, took = 0, 0.0
         while True:
-            await asyncio.sleep(max(self._every, took * _SHARE))
+            # Any number of old runs is read half of the time at most.
+            await asyncio.sleep(max(self._every, took))
             began, number = clock(), number + 1
-            try:
+            if self._runs:
                 await self._go_round(sweep=number % _SWEEP_EVERY == 0)
-            except (AirflowUnavailable, AirflowDenied, NotFound, Refused) as error:
-                log.warning("airflow_round_failed", error=str(error))
-            except Exception:
-                # Nothing that Airflow says may end the rounds.
-                log.exception("airflow_round_failed")
             took = clock() - began
 
     async def _go_round(self, *, sweep: bool) -> None:
-        if not self._runs:
-            return
-        now, chunk = self._listings.now(), await self._listings.chunk()
+        """Read what there is to read; what fails keeps nothing else from being read."""
+        now, chunk = self._listings.now(), _SMALLEST
+        with _logged():
+            chunk = await self._listings.chunk()
         for some in _by_dag(self._runs.old(now), chunk):
-            await self._read(some)
+            with _logged():
+                await self._read(some, every_run=sweep)
         if sweep:
             young = (run for run in self._runs.young(now) if run.run is not None)
-            if some := sorted(young, key=lambda run: run.read_at)[:chunk]:
-                await self._read(some)
-            await self._ask_if_paused(now)
+            with _logged():
+                await self._read(sorted(young, key=lambda run: run.read_at)[:chunk], every_run=True)
+            with _logged():
+                await self._ask_if_paused(now, chunk)
 
-    async def _read(self, some: Sequence[TrackedRun]) -> None:
+    async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> None:
+        """Read what has changed of some runs, and whether they still exist if `every_run`."""
+        if not some:
+            return
         asked = self._listings.now()
         wanted = RunFilter(
             run_ids=[run.run_id for run in some],
             run_after=min(run.made for run in some) - MARGIN,
-            since=min(run.read_at for run in some) - _OVERLAP,
+            since=min(asked, *(run.read_at for run in some)) - _OVERLAP,
         )
         changes = await self._listings.by_id(
             [run.key for run in some],
             wanted,
             task_states=() if any(run.has_stream for run in some) else FINAL_TASK_STATES,
+            every_run=every_run,
         )
         self._runs.tell(changes)
         found = {(run.dag_id, run.run_id) for run in changes.runs}
         for run in some:
+            if run.dag_id in changes.unheard:
+                continue
             run.read_at = asked
-            if run.key not in found:
+            if every_run and run.key not in found:
                 run.miss()
 
-    async def _ask_if_paused(self, now: datetime) -> None:
+    async def _ask_if_paused(self, now: datetime, chunk: int) -> None:
         """Ask of one DAG that has runs which do not start: a paused one's never will.
 
         A paused DAG takes triggers, so that a pause between our check and the trigger
@@ -107,9 +112,25 @@ class Rounds:
             return
         dag_id = min(stuck, key=lambda dag_id: self._asked_if_paused.get(dag_id, _NEVER))
         self._asked_if_paused[dag_id] = now
-        paused = (await self._api.dag(dag_id)).is_paused
-        for run in stuck[dag_id]:
-            run.learn_of_pause(paused=paused)
+        if not (await self._api.dag(dag_id)).is_paused:
+            return
+        # That a run has started is no news that unary calls ask for: most may well have.
+        some = sorted(stuck[dag_id], key=lambda run: run.read_at)[:chunk]
+        await self._read(some, every_run=True)
+        for run in some:
+            if run.may_be_stuck:
+                run.get_stuck()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Nothing that Airflow says may end the rounds."""
+    try:
+        yield
+    except (AirflowUnavailable, AirflowDenied, NotFound) as error:
+        log.warning("airflow_round_failed", error=str(error))
+    except Exception:
+        log.exception("airflow_round_failed")
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

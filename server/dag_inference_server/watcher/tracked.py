@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -26,7 +26,7 @@ class Snapshot:
     missed: bool = False
     """Whether Airflow seems to have the run no longer."""
     stuck: bool = False
-    """Whether the run's DAG is paused, and the run has not been seen to start."""
+    """Whether the run cannot start, because its DAG is paused."""
 
     def of_task(self, task_id: str) -> list[TaskInstance]:
         """The known instances of a task, in the order of their map indexes."""
@@ -44,15 +44,19 @@ class TrackedRun:
     run: DagRun | None = None
     instances: dict[tuple[str, int], TaskInstance] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
+    streams: int = 0
+    """How many of them want the states on the way."""
     edition: int = 0
     missed: bool = False
     stuck: bool = False
+    made: datetime = field(init=False)
+    """When the run was made, by Airflow's clock, as far as is known."""
     read_at: datetime = field(init=False)
     """When it was last read by id in a round, by Airflow's clock."""
 
     def __post_init__(self) -> None:
         """It was not, yet."""
-        self.read_at = self.since
+        self.made = self.read_at = self.since
 
     @property
     def dag_id(self) -> str:
@@ -67,7 +71,7 @@ class TrackedRun:
     @property
     def has_stream(self) -> bool:
         """Whether anybody wants the states on the way."""
-        return any(follower.every_state for follower in self.followers)
+        return self.streams > 0
 
     @property
     def may_be_stuck(self) -> bool:
@@ -77,11 +81,6 @@ class TrackedRun:
             and self.run.state == "queued"
             and not any(instance.is_final for instance in self.instances.values())
         )
-
-    @property
-    def made(self) -> datetime:
-        """When the run was made, by Airflow's clock."""
-        return self.run.run_after if self.run else self.since
 
     def learn(self, run: DagRun | None, instances: Iterable[TaskInstance]) -> None:
         """Take in news, and wake the followers if it is any.
@@ -93,6 +92,7 @@ class TrackedRun:
         if run is not None and not _is_older(run, self.run):
             news |= run != self.run
             self.run = run
+            self.made = run.run_after
             self.missed = False
             self.stuck = self.stuck and run.state == "queued"
         for instance in instances:
@@ -103,17 +103,34 @@ class TrackedRun:
         if news:
             self._wake()
 
+    def replace(
+        self, run: DagRun, instances: Sequence[TaskInstance], known: Collection[tuple[str, int]]
+    ) -> None:
+        """Take in all that there is of a run.
+
+        Args:
+            run: The run.
+            instances: All of its task instances.
+            known: Those that were known before they were read. Of these, the ones that are
+                missing are gone: deleted, or expanded.
+        """
+        gone = set(known) - {instance.key for instance in instances}
+        for key in gone & self.instances.keys():
+            del self.instances[key]
+        self.stuck = False
+        self.learn(run, instances)
+
     def miss(self) -> None:
         """Take in that a listing that should show the run does not."""
         if not self.missed:
             self.missed = True
             self._wake()
 
-    def learn_of_pause(self, *, paused: bool) -> None:
-        """Take in whether the DAG is paused, while the run has not been seen to start."""
-        if paused and not self.stuck:
+    def get_stuck(self) -> None:
+        """Take in that the run cannot start, because the DAG is paused."""
+        if not self.stuck:
+            self.stuck = True
             self._wake()
-        self.stuck = paused
 
     def _wake(self) -> None:
         self.edition += 1
@@ -161,6 +178,7 @@ class Follower:
         self._tracked = tracked
         self._news = asyncio.Event()
         tracked.followers.add(self)
+        tracked.streams += every_state
 
     def wake(self) -> None:
         """There is news."""
@@ -177,6 +195,12 @@ class Follower:
         """What is known now."""
         return self._tracked.snapshot()
 
+    def replace(
+        self, run: DagRun, instances: Sequence[TaskInstance], known: Collection[tuple[str, int]]
+    ) -> None:
+        """Share a read of all that there is of the run, as `TrackedRun.replace`."""
+        self._tracked.replace(run, instances, known)
+
     def learn(self, run: DagRun | None = None, instances: Iterable[TaskInstance] = ()) -> None:
         """Share what this call has read itself with everybody who follows the run."""
         self._tracked.learn(run, instances)
@@ -188,4 +212,5 @@ class Follower:
 
     def leave(self) -> None:
         """Follow no more."""
-        self._tracked.followers.discard(self)
+        self._tracked.followers.remove(self)
+        self._tracked.streams -= self.every_state

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dag_inference_server.airflow import AirflowApi, DagRun, Listings
+from dag_inference_server.airflow import AirflowApi, DagRun, Listings, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
 from dag_inference_server.watcher.pace import Pace
 from dag_inference_server.watcher.poll import Poll
@@ -77,11 +77,17 @@ class Watcher:
             AirflowUnavailable: Airflow does not tell.
             AirflowDenied: Airflow refuses the account.
         """
-        run, instances = await asyncio.gather(
-            self._api.run(dag_id, run_id), self._api.task_instances(dag_id, run_id)
-        )
-        follower.learn(run, instances)
+        known = list(follower.look().instances)
+        run, instances = await self._read(dag_id, run_id)
+        if run.is_final and not all(instance.is_final for instance in instances):
+            # It ended between the two, or was cleared: they do not belong together.
+            run, instances = await self._read(dag_id, run_id)
+        follower.replace(run, instances, known)
         return run
+
+    async def _read(self, dag_id: str, run_id: str) -> tuple[DagRun, list[TaskInstance]]:
+        instances = await self._api.task_instances(dag_id, run_id)
+        return await self._api.run(dag_id, run_id), instances
 
     async def watch(self) -> None:
         """Poll while runs are in flight, until cancelled."""

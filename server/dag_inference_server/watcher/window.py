@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 _OVERLAP = timedelta(seconds=1)
 """How far each look reaches back behind the one before. A row shows up to a quarter of a second
-after its stamp; our idea of Airflow's clock is a little behind it, never before it."""
+after its stamp, and our idea of Airflow's clock is a little behind it."""
 
 _LONG_EVERY = timedelta(seconds=15)
 _LONG_OVERLAP = timedelta(seconds=30)
@@ -24,7 +24,7 @@ class Window:
     def since(self, now: datetime) -> datetime:
         """Since when a look that begins now has to ask."""
         if self._is_long(now):
-            return self._long_since - _LONG_OVERLAP
+            return min(self._long_since, now) - _LONG_OVERLAP
         return self._since - _OVERLAP
 
     def looked(self, began: datetime) -> None:
@@ -34,4 +34,5 @@ class Window:
         self._since = began
 
     def _is_long(self, now: datetime) -> bool:
-        return now - self._long_since > _LONG_EVERY
+        # Also when Airflow's clock was set back, or ours was wrong about it.
+        return now - self._long_since > _LONG_EVERY or now < self._since

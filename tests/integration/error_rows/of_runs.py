@@ -10,7 +10,7 @@ from typing import Any
 from grpc import StatusCode
 
 from fakes.airflow import TEARDOWN_RULE, Dag, Kind, Task, faults, steps
-from integration.cases import AS_LAST_SEEN, Case, of_run
+from integration.cases import AS_LAST_SEEN, ROUNDS, Case, of_run
 
 
 def failed(name: str, dag: Callable[[], Dag], **metadata: str) -> Case:
@@ -137,6 +137,7 @@ RUN_ERRORS = [
         code=StatusCode.FAILED_PRECONDITION,
         reason="DAG_PAUSED",
         dag=lambda: Dag("dag", script=[steps.pause()]),
+        settings=ROUNDS,
         metadata=of_run("queued"),
     ),
     Case(
@@ -232,6 +233,7 @@ RUN_ERRORS = [
         code=StatusCode.ABORTED,
         reason="RUN_DELETED",
         dag=lambda: Dag("dag", script=[steps.start(), steps.delete()]),
+        settings=ROUNDS,
         metadata=of_run("queued"),
     ),
     Case(

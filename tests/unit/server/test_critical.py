@@ -94,7 +94,15 @@ def test_one_path_is_enough(critical: Critical, arrows: str, found: str | None) 
         pytest.param({}, "t=skipped", "a", id="a skip breaks all_success, too"),
         pytest.param({"r": "none_failed"}, "t=skipped", None, id="and is good for none_failed"),
         pytest.param({"r": "none_failed"}, "", None, id="b may skip it before airflow looks"),
-        pytest.param({"r": "none_failed"}, "t=upstream_failed", "t", id="it was not skipped"),
+        pytest.param({"r": "none_failed"}, "b=running", None, id="as it may while it runs"),
+        pytest.param({"r": "none_failed"}, "b=success", "a", id="b skips nothing any more"),
+        pytest.param({"r": "none_failed"}, "b=skipped", None, id="b was skipped, and so may t be"),
+        pytest.param(
+            {"r": "none_failed"}, "t=upstream_failed", None, id="a branch skips even what failed so"
+        ),
+        pytest.param(
+            {"r": "none_failed"}, "t=upstream_failed b=success", "t", id="unless it ended"
+        ),
         pytest.param({"t": "none_failed"}, "", "a", id="the result is stopped all the same"),
     ],
 )
@@ -106,9 +114,23 @@ def test_a_stopped_task_may_have_been_skipped_first(
 
 
 @pytest.mark.parametrize("rule", STRICT)
-def test_a_task_with_one_task_before_it_cannot_be_skipped(critical: Critical, rule: str) -> None:
+def test_a_task_with_nothing_else_before_it_cannot_be_skipped(
+    critical: Critical, rule: str
+) -> None:
     """Its failure is certain, and so is that of the next."""
     assert critical("a>t t>u u>r x>r", "a=failed", t=rule, u=rule, r=rule) == "a"
+
+
+@pytest.mark.parametrize(
+    ("state", "found"), [("success", "a"), ("skipped", None), ("running", None), ("", None)]
+)
+def test_what_comes_before_the_failed_task_may_skip_all_after_it(
+    critical: Critical, state: str, found: str | None
+) -> None:
+    """A setup that was skipped skips what it is for; a short circuit, all that comes after it."""
+    assert (
+        critical("s>a a>t t>r x>r", f"a=failed s={state}", a="all_done", r="none_failed") == found
+    )
 
 
 @pytest.mark.parametrize("state", ["scheduled", "queued", "running", "success", "up_for_retry"])

@@ -16,7 +16,8 @@ from dag_inference.errors import (
     TaskFailed,
 )
 from dag_inference_server.airflow import DagRun, Event, TaskInstance
-from dag_inference_server.catalog.plan import TEARDOWN_RULE, Plan
+from dag_inference_server.catalog.plan import Plan
+from dag_inference_server.catalog.trigger_rules import TEARDOWN
 from dag_inference_server.invocation.failure import CANCEL_MARK, explain, task_failed
 
 MakeRun = Callable[..., DagRun]
@@ -44,7 +45,7 @@ def why(
     ) -> str:
         plan = make_plan(
             *results.split(),
-            rules={"clean": TEARDOWN_RULE},
+            rules={"clean": TEARDOWN},
             mapped=("load",),
             load="check",
             check="answer other",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from dag_inference_server.catalog.plan import TEARDOWN_RULE, Plan, ResultRule, by_structure
+from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
+from dag_inference_server.catalog.trigger_rules import TEARDOWN
 
 MakePlan = Callable[..., Plan]
 
@@ -20,23 +21,21 @@ MakePlan = Callable[..., Plan]
         pytest.param({"a": "", "b": ""}, {}, None, id="two leaves"),
         pytest.param({}, {}, None, id="no tasks"),
         pytest.param(
-            {"a": "t", "t": ""}, {"t": TEARDOWN_RULE}, "a", id="the only one but for a teardown"
+            {"a": "t", "t": ""}, {"t": TEARDOWN}, "a", id="the only one but for a teardown"
         ),
         pytest.param(
             {"a": "t u", "t": "u", "u": ""},
-            {"t": TEARDOWN_RULE, "u": TEARDOWN_RULE},
+            {"t": TEARDOWN, "u": TEARDOWN},
             "a",
             id="with two teardowns behind it",
         ),
         pytest.param(
-            {"a": "b t", "b": "t", "t": ""}, {"t": TEARDOWN_RULE}, "b", id="a teardown for both"
+            {"a": "b t", "b": "t", "t": ""}, {"t": TEARDOWN}, "b", id="a teardown for both"
         ),
+        pytest.param({"a": "", "t": ""}, {"t": TEARDOWN}, "a", id="beside a teardown on its own"),
+        pytest.param({"t": ""}, {"t": TEARDOWN}, None, id="nothing but a teardown"),
         pytest.param(
-            {"a": "", "t": ""}, {"t": TEARDOWN_RULE}, "a", id="beside a teardown on its own"
-        ),
-        pytest.param({"t": ""}, {"t": TEARDOWN_RULE}, None, id="nothing but a teardown"),
-        pytest.param(
-            {"a": "t", "t": "b", "b": ""}, {"t": TEARDOWN_RULE}, None, id="a task after a teardown"
+            {"a": "t", "t": "b", "b": ""}, {"t": TEARDOWN}, None, id="a task after a teardown"
         ),
         pytest.param({"a": "gone"}, {}, None, id="a task that Airflow does not list"),
         pytest.param({"a": "b", "b": ""}, {"b": "none_failed"}, "b", id="none_failed"),
@@ -162,7 +161,7 @@ def test_a_run_that_goes_on_with_another_version_keeps_its_results(make_plan: Ma
 
 def test_a_teardown_is_known_by_its_trigger_rule(make_plan: MakePlan) -> None:
     """Airflow's API tells teardowns by nothing else."""
-    plan = make_plan(rules={"t": TEARDOWN_RULE, "c": "all_done"}, a="t c", t="", c="")
+    plan = make_plan(rules={"t": TEARDOWN, "c": "all_done"}, a="t c", t="", c="")
 
     assert [plan.is_teardown(task) for task in ("a", "t", "c", "gone")] == [
         False,

@@ -180,15 +180,27 @@ def test_a_run_that_has_not_started_may_be_stuck(
     assert not tracked.may_be_stuck
 
 
-async def test_a_suspicion_is_news_until_the_run_starts(
-    tracked: TrackedRun, make_run: MakeRun
+def test_a_full_read_forgets_what_is_gone(
+    tracked: TrackedRun, make_run: MakeRun, make_instance: MakeInstance
 ) -> None:
+    """Expanded, or deleted; what came while it was read is newer, and stays."""
+    tracked.learn(make_run("running"), [make_instance("m", "upstream_failed")])
+    known = list(tracked.instances)
+    tracked.learn(None, [make_instance("late", "success")])
+
+    tracked.replace(make_run("running"), [make_instance("m[0]", "running")], known)
+
+    assert [each.map_index for each in tracked.snapshot().of_task("m")] == [0]
+    assert [each.state for each in tracked.snapshot().of_task("late")] == ["success"]
+
+
+async def test_a_stuck_run_is_news_until_it_starts(tracked: TrackedRun, make_run: MakeRun) -> None:
     """It is told once."""
     follower = Follower(tracked)
     seen = follower.look()
-    tracked.learn_of_pause(paused=True)
+    tracked.get_stuck()
     told = await follower.news(since=seen)
-    tracked.learn_of_pause(paused=True)
+    tracked.get_stuck()
 
     assert told.stuck
     assert follower.look() == told

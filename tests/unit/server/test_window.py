@@ -76,6 +76,16 @@ def _moments(gaps: list[float], fails: list[bool]) -> list[tuple[float, bool]]:
     return made
 
 
+def test_a_clock_that_was_set_back() -> None:
+    """What was thought to be an hour later is forgotten, not waited for."""
+    window = Window(NOON)
+    window.looked(at(3600))
+
+    assert window.since(at(5)) == at(5 - 30)
+    window.looked(at(5))
+    assert window.since(at(6)) == at(4)
+
+
 @pytest.mark.parametrize("seconds", [0, 3, 15])
 def test_it_begins_now(seconds: float) -> None:
     """What changed before anybody asked is read when a call attaches."""
