@@ -71,7 +71,8 @@ class Report:
         """
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left")
+            # What a row is about stays on one line; the heads of figures may wrap.
+            table.add_column(column, justify="right" if number else "left", no_wrap=not number)
         for row in rows:
             table.add_row(*(_shown(cell) for cell in row))
         self.console.print()

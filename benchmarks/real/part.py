@@ -43,11 +43,12 @@ async def _wait(waits: Waiting) -> None:
         pair = by_wait, by_gateway
     assert pair is not None
     by_wait, by_gateway = pair
-    report.table("Waiting", waiting.COLUMNS, rows, waiting.NOTE)
+    report.table("Waiting for runs that do not end", waiting.COLUMNS, rows, waiting.NOTE)
     waiting.bars(report, by_gateway, by_wait)
     aged = await _with_past(waits, by_gateway.in_flight)
-    rows = [waiting.row(by_gateway, by_wait), waiting.row(aged, by_wait)]
-    report.table("Waiting with a past", waiting.COLUMNS, rows, waiting.NOTE)
+    rows = [waiting.row(watched, by_wait) for watched in (by_gateway, aged)]
+    title = f"The same with {sizes.history:,} past task instances, and one run 30 days old"
+    report.table(title, waiting.COLUMNS, rows, waiting.NOTE)
     waiting.bars(report, aged, None)
 
 
@@ -60,5 +61,5 @@ async def _with_past(waits: Waiting, in_flight: int) -> waiting.Watched:
     old = waits.run_ids[in_flight // 2]
     await asyncio.to_thread(history.age, database, old)
     idle = await waits.idle()
-    how = f"gateway, {sizes.history:,} past task instances, one run 30 days old"
+    how = "gateway, with a past"
     return await waits.by_gateway(how, in_flight, idle, old)

@@ -91,7 +91,7 @@ class Waiting:
             busy = await watch(self.airflow, self.sizes.window)
             ages = await news.by_wait(self.client, DAG, ended, interval)
             seen = await streams.finish()
-        how = f"/wait, interval={interval:g} s"
+        how = f"/wait, {interval:g} s"
         checks, tick = seen["lines_per_second"], p50(seen["ticks"])
         return Watched(how, in_flight, idle, busy, checks, ages, tick, seen["broken"])
 
@@ -125,7 +125,7 @@ class Waiting:
 
 
 COLUMNS = (
-    "waiting for runs that do not end",
+    "",
     "in flight",
     "API server, cores",
     "idle",
@@ -133,7 +133,7 @@ COLUMNS = (
     "others p50 s",
     "others p99 s",
     "others refused",
-    "waits broken",
+    "waits ended",
     "look every s",
     "news p50 s",
     "news max s",
@@ -145,6 +145,8 @@ COLUMNS = (
 NOTE = """API server: CPU of its process and children, in cores. Idle: the same while nobody waits.
 Others: GET /dags?limit=1 by somebody else, 10 a second, also while idle, from when it was due.
 Look: lines of a /wait stream; the gateway's listings in the API server's log.
+Waits ended: streams and calls that did within the window. An API server that is too busy breaks
+streams, and lets a running task end because its heartbeats get no answer.
 News: from Airflow's answer to the PATCH that fails a queued run until its caller knows.
 Of old: the same of the one run that is 30 days old.
 CPU per status: above idle / (in flight x looks a second). Ratio: /wait's over the gateway's."""
