@@ -19,7 +19,8 @@ async def by_gateway(
     airflow: httpx.AsyncClient, dag_id: str, calls: Mapping[str, Call]
 ) -> list[float]:
     """Fail runs that calls are parked for, one after another; seconds until each call knew."""
-    return [await _age(airflow, dag_id, run_id, answer(call)) for run_id, call in calls.items()]
+    told = {run_id: answer(call) for run_id, call in calls.items()}
+    return await _ages(airflow, dag_id, told)
 
 
 async def by_wait(
@@ -30,7 +31,7 @@ async def by_wait(
         run_id: asyncio.create_task(_hold(airflow, dag_id, run_id, interval)) for run_id in run_ids
     }
     await asyncio.sleep(interval)
-    return [await _age(airflow, dag_id, run_id, told) for run_id, told in streams.items()]
+    return await _ages(airflow, dag_id, streams)
 
 
 async def _hold(airflow: httpx.AsyncClient, dag_id: str, run_id: str, interval: float) -> None:
@@ -40,15 +41,18 @@ async def _hold(airflow: httpx.AsyncClient, dag_id: str, run_id: str, interval: 
             return await wait(airflow, dag_id, run_id, interval)
 
 
-async def _age(
-    airflow: httpx.AsyncClient, dag_id: str, run_id: str, told: Awaitable[object]
-) -> float:
-    known = asyncio.ensure_future(_known(told))
-    # So that it is not always the same moment between two looks.
-    await asyncio.sleep(random.uniform(0, 1))  # noqa: S311
-    await fail(airflow, dag_id, run_id)
-    confirmed = time.monotonic()
-    return await known - confirmed
+async def _ages(
+    airflow: httpx.AsyncClient, dag_id: str, told: Mapping[str, Awaitable[object]]
+) -> list[float]:
+    async def age(number: int, run_id: str, known: asyncio.Future[float]) -> float:
+        # So that it is not always the same moment between two looks.
+        await asyncio.sleep(number + random.uniform(0, 1))  # noqa: S311
+        await fail(airflow, dag_id, run_id)
+        confirmed = time.monotonic()
+        return await known - confirmed
+
+    known = {run_id: asyncio.ensure_future(_known(news)) for run_id, news in told.items()}
+    return await asyncio.gather(*(age(number, *of) for number, of in enumerate(known.items())))
 
 
 async def _known(told: Awaitable[object]) -> float:

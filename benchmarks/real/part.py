@@ -57,8 +57,7 @@ async def _with_past(waits: Waiting, in_flight: int) -> waiting.Watched:
     await waits.provide(in_flight)
     waits.report.say(f"writing {sizes.history:,} task instances of the past …")
     await asyncio.to_thread(history.insert, database, sizes.history)
-    # Not the first, which runs.
-    old = waits.run_ids[in_flight // 2]
+    (old,) = waits.take(1)
     await asyncio.to_thread(history.age, database, old)
     idle = await waits.idle()
     how = "gateway, with a past"

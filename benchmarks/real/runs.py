@@ -10,6 +10,9 @@ import httpx
 
 _AT_ONCE = 8
 
+_PAGE = 100
+"""Airflow's own limit."""
+
 
 def new_run_id() -> str:
     """A run id as the gateway chooses them, so that it can be waited for through it."""
@@ -33,6 +36,22 @@ async def trigger_many(airflow: httpx.AsyncClient, dag_id: str, count: int) -> l
             return await trigger(airflow, dag_id)
 
     return await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def unfinished(airflow: httpx.AsyncClient, dag_id: str) -> set[str]:
+    """The runs of a DAG that have not ended."""
+    found: set[str] = set()
+    while True:
+        query: dict[str, list[str] | int] = {
+            "state": ["queued", "running"],
+            "limit": _PAGE,
+            "offset": len(found),
+        }
+        page = (await airflow.get(f"/dags/{dag_id}/dagRuns", params=query)).raise_for_status()
+        runs = page.json()["dag_runs"]
+        found |= {run["dag_run_id"] for run in runs}
+        if len(runs) < _PAGE:
+            return found
 
 
 async def fail(airflow: httpx.AsyncClient, dag_id: str, run_id: str) -> None:

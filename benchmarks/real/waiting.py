@@ -14,7 +14,7 @@ from benchmarks.gateway import gateway
 from benchmarks.real import news
 from benchmarks.real.airflow import RealAirflow
 from benchmarks.real.parked_calls import parked_calls
-from benchmarks.real.runs import trigger_many
+from benchmarks.real.runs import trigger_many, unfinished
 from benchmarks.real.window import Window, watch
 from benchmarks.report import Cell, Report
 from benchmarks.samples import p50, p99
@@ -22,6 +22,9 @@ from benchmarks.sizes import Sizes
 from benchmarks.worker import working
 
 DAG = "parked"
+
+_MAY_RUN = 20
+"""The first runs are made at the same time, and any of them may be the one that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,9 @@ class Waiting:
 
     async def provide(self, count: int) -> None:
         """See to it that there are so many runs that do not end, and some to be ended."""
-        needed = count + self.sizes.news + self.sizes.news_by_wait - len(self.run_ids)
+        alive = await unfinished(self.client, DAG)
+        self.run_ids = [run_id for run_id in self.run_ids if run_id in alive]
+        needed = count + self.sizes.news + self.sizes.news_by_wait + _MAY_RUN - len(self.run_ids)
         if needed > 0:
             self.report.say(f"making {needed} runs that do not end …")
             self.run_ids += await trigger_many(self.client, DAG, needed)
@@ -79,7 +84,7 @@ class Waiting:
     async def by_wait(self, in_flight: int, interval: float, idle: Window) -> Watched:
         """Hold a `/wait` stream for each run."""
         self.report.say(f"{in_flight} runs by /wait …")
-        ended = self._take(self.sizes.news_by_wait)
+        ended = self.take(self.sizes.news_by_wait)
         async with working(
             "benchmarks.real.wait_streams",
             url=self.airflow.address.url,
@@ -99,12 +104,14 @@ class Waiting:
         self, how: str, in_flight: int, idle: Window, old: str | None = None
     ) -> Watched:
         """Park a `Wait` for each run; one of them may be old, and its news is seen apart."""
+        await self.provide(in_flight)
         self.report.say(f"{in_flight} runs by {how} …")
+        ended = self.take(self.sizes.news)
         runs = self.run_ids[:in_flight]
-        ended = self._take(self.sizes.news)
+        apart = [old] if old else []
         old_age: float | None = None
         with gateway(self.airflow.address) as server:
-            async with parked_calls(server.target, DAG, [*runs, *ended]) as calls:
+            async with parked_calls(server.target, DAG, [*runs, *ended, *apart]) as calls:
                 busy = await watch(self.airflow, self.sizes.window)
                 broken = sum(call.done() for call in calls.values())
                 parked = {run_id: calls[run_id] for run_id in ended}
@@ -117,10 +124,11 @@ class Waiting:
         tick = 1 / busy.looks
         return Watched(how, in_flight, idle, busy, checks, ages, tick, broken, old_age)
 
-    def _take(self, count: int) -> list[str]:
-        """Take runs that may be ended: queued ones, the newest first."""
-        taken = self.run_ids[-count:]
-        del self.run_ids[-count:]
+    def take(self, count: int) -> list[str]:
+        """Take runs that may be ended: queued ones, of every age."""
+        queued = self.run_ids[_MAY_RUN:]
+        taken = queued[:: len(queued) // count][:count]
+        self.run_ids = [run_id for run_id in self.run_ids if run_id not in taken]
         return taken
 
 
@@ -147,9 +155,10 @@ Others: GET /dags?limit=1 by somebody else, 10 a second, also while idle, from w
 Look: lines of a /wait stream; the gateway's listings in the API server's log.
 Waits ended: streams and calls that did within the window. An API server that is too busy breaks
 streams, and lets a running task end because its heartbeats get no answer.
-News: from Airflow's answer to the PATCH that fails a queued run until its caller knows.
-Of old: the same of the one run that is 30 days old.
-CPU per status: above idle / (in flight x looks a second). Ratio: /wait's over the gateway's."""
+News: from Airflow's answer to the PATCH that fails a queued run until its caller knows, of runs of
+every age in this bench. Of old: the same of the one run that is 30 days old.
+CPU per status: above idle / (in flight x looks a second), as if every look reached every run, which
+the age of news tells. Ratio: /wait's over the gateway's."""
 
 
 def row(watched: Watched, other: Watched | None) -> list[Cell]:
