@@ -337,7 +337,9 @@ def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str) -
         gone.wait(20)
 
     target = serve(Invoke=hang, InvokeStream=hang_stream)
-    script = "from dag_inference.cli import main; main()"
+    # A shell starts what it runs in the background with the signal ignored.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{listen}; from dag_inference.cli import main; main()"
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", script, command, "iris", "-t", target],
         stdout=subprocess.PIPE,
