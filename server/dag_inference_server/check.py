@@ -50,7 +50,7 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             yield f"The account may {what}."
         yield await _told_of_listings(Listings(api, transport, prefix=settings.run_id_prefix))
     finally:
-        transport.close()
+        await transport.close()
 
 
 async def _told_of_listings(listings: Listings) -> str:

@@ -113,7 +113,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 for task in tasks:
                     task.cancel()
     finally:
-        transport.close()
+        await transport.close()
 
 
 def _server(settings: Settings) -> grpc.aio.Server:

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """How long one request to Airflow may take."""
 
     airflow_connections: int = Field(default=8, ge=2, le=256)
-    """How many requests of calls may be under way to Airflow at once, beside seven of polls. One
+    """How many requests of calls may be under way to Airflow at once, beside four of polls. One
     API server jams at 15 from all sides, unless its pool of database connections is larger."""
 
     listen: Address = "127.0.0.1:50051"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -107,22 +106,17 @@ async def test_gateway_ends(airflow: FakeAirflow, gateway: Gateway) -> None:
     await airflow.silence()
 
 
-async def test_threads_end(airflow: FakeAirflow) -> None:
-    """A gateway that has ended leaves no thread behind, not even one that hangs in a request."""
+async def test_connections_end(airflow: FakeAirflow) -> None:
+    """A gateway that has ended leaves no connection behind, not even that of a hanging request."""
     airflow.faults.add(faults.hanging(), Kind.TRIGGER)
     airflow.add(Dag("dag"))
-    async with running(settings_for(airflow, airflow_timeout=0.5)) as gateway:
+    async with running(settings_for(airflow)) as gateway:
         call = asyncio.ensure_future(_ended(WAYS["unary"](gateway)))
         await eventually(lambda: airflow.count(Kind.TRIGGER))
-        assert threads()
+        assert airflow.connections
     await call
 
-    await eventually(lambda: not threads())
-
-
-def threads() -> list[str]:
-    """The threads that ask Airflow."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("airflow")]
+    await eventually(lambda: not airflow.connections)
 
 
 async def _ended(call: Any) -> None:

@@ -1,4 +1,4 @@
-"""Airflow's REST API: async outside, threads inside, typed answers.
+"""Airflow's REST API: typed answers, by requests that `airflow_client` writes.
 
 The only package that imports `airflow_client`.
 """

@@ -24,6 +24,7 @@ from airflow_client.client import (
 from async_lru import alru_cache
 
 from dag_inference.errors import AirflowUnavailable
+from dag_inference_server.airflow.answer import RETRY_AFTER, Answer, ModelT
 from dag_inference_server.airflow.answers import (
     DagDetails,
     DagPage,
@@ -38,15 +39,9 @@ from dag_inference_server.airflow.answers import (
     Version,
 )
 from dag_inference_server.airflow.pages import all_pages
+from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted, unless_refused
-from dag_inference_server.airflow.transport import (
-    RETRY_AFTER,
-    Answer,
-    Lane,
-    ModelT,
-    Operation,
-    Transport,
-)
+from dag_inference_server.airflow.transport import Lane, Transport
 
 ANY = "~"
 """Airflow's name for every DAG, or every run."""
@@ -259,7 +254,7 @@ class AirflowApi:
             self._waits.wait_dag_run_until_finished_without_preload_content,
             dag_id,
             run_id,
-            # Should it be running again, the request times out instead of holding a thread.
+            # Should it be running again, the request times out before the next look.
             _NEVER,
         )
         return await self._transport.send(operation, _read_results)

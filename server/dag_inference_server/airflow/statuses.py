@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dag_inference.errors import AirflowUnavailable
-from dag_inference_server.airflow.transport import RETRY_AFTER, Answer
+from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 
 
 class NotFound(Exception):

@@ -1,39 +1,29 @@
-"""Requests to Airflow: threads, token, retries, and what a broken answer is."""
+"""Requests to Airflow: lanes, token, repeats, and what a broken answer is."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
-import urllib3
-from airflow_client.client import ApiClient, Configuration
-from airflow_client.client.exceptions import ApiException
-from airflow_client.client.rest import RESTResponse
-from pydantic import BaseModel, SecretStr, ValidationError
+import aiohttp
+from airflow_client.client import Configuration
+from pydantic import SecretStr
+from yarl import URL
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.clock import Clock
+from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
 
 T = TypeVar("T")
-ModelT = TypeVar("ModelT", bound=BaseModel)
-
-RETRY_AFTER = timedelta(seconds=1)
-"""When a caller may try again after Airflow was away."""
-
-Operation: TypeAlias = Callable[..., Any]
-"""A `…_without_preload_content` method of `airflow_client`, bound to its arguments.
-
-Called with `_request_timeout`, it hands over the response with its body unread.
-"""
 
 
 class Lane(Enum):
@@ -48,8 +38,11 @@ class Lane(Enum):
     POLL = "poll"
 
 
-_POLLS = 7
-"""The polls for calls and for streams, and the rounds, are two requests each; and a login."""
+_POLLS = 4
+"""The polls for calls and for streams, and the rounds, a request each at a time; and a login."""
+
+_KEPT_ALIVE = 4.0
+"""Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,92 +54,48 @@ class Credentials:
     token: SecretStr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of Airflow's API, of any status below 500."""
-
-    status: int
-    body: bytes
-
-    def read(self, model: type[ModelT]) -> ModelT:
-        """The body as `model`.
-
-        Raises:
-            AirflowUnavailable: It is something else, such as a proxy's page.
-        """
-        try:
-            return model.model_validate_json(self.body)
-        except ValidationError as error:
-            raise AirflowUnavailable(
-                f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
-            ) from error
-
-    def read_json(self) -> Any:
-        """The body as JSON, every number exact.
-
-        Raises:
-            AirflowUnavailable: It is no JSON.
-            RecursionError: It is nested about a thousand levels deep.
-        """
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise AirflowUnavailable(
-                "Airflow's answer is no JSON", retry_after=RETRY_AFTER
-            ) from error
-
-    @property
-    def detail(self) -> str:
-        """What Airflow says of a refusal, as one text; empty if it is not Airflow that speaks."""
-        try:
-            document = json.loads(self.body)
-        except ValueError:
-            return ""
-        detail = document.get("detail", "") if isinstance(document, dict) else ""
-        return detail if isinstance(detail, str) else json.dumps(detail)
-
-
 class Transport:
-    """Performs requests of `airflow_client` in threads."""
+    """Sends what `airflow_client` writes."""
 
     def __init__(
         self, url: str, credentials: Credentials, *, timeout: float, connections: int
     ) -> None:
-        """Prepare; nothing is sent yet.
+        """Prepare, inside the event loop; nothing is sent yet.
 
         Args:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside seven of polls.
+            connections: Requests at once, triggers and reads half each, beside four of polls.
         """
         self.url = url
+        self.client = Writer(Configuration(host=url))
+        self.clock = Clock()
         self._credentials = credentials
-        self._timeout = timeout
-        # urllib3's own repeats would hide from us what happened.
-        configuration = Configuration(host=url, retries=False)
-        configuration.connection_pool_maxsize = connections + _POLLS
-        self.client = ApiClient(configuration)
         if credentials.token:
-            configuration.access_token = credentials.token.get_secret_value()
+            self.client.configuration.access_token = credentials.token.get_secret_value()
         reads = (connections + 1) // 2
         sizes = {Lane.TRIGGER: max(connections - reads, 1), Lane.READ: reads, Lane.POLL: _POLLS}
-        self._threads = {
-            lane: ThreadPoolExecutor(size, thread_name_prefix=f"airflow-{lane.value}")
-            for lane, size in sizes.items()
-        }
+        self._lanes = {lane: asyncio.Semaphore(size) for lane, size in sizes.items()}
+        self._session = aiohttp.ClientSession(
+            # The lanes are the limit.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_ALIVE),
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Between neighbours, packing costs more than it saves.
+            headers={"Accept-Encoding": "identity"},
+        )
         self._login: asyncio.Task[None] | None = None
-        self.clock = Clock()
+        self._date = ""
 
-    def close(self) -> None:
-        """Let go of the threads; requests under way end by themselves."""
-        for threads in self._threads.values():
-            threads.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """End the requests under way, and let go of the connections."""
+        await self._session.close()
 
     async def send(
         self, operation: Operation, read: Callable[[Answer], T], lane: Lane = Lane.READ
     ) -> T:
-        """Perform a request that is safe to repeat, a few times if need be.
+        """Send a request that is safe to repeat, a few times if need be.
 
         Args:
             operation: The request.
@@ -160,12 +109,12 @@ class Transport:
         return await a_few_times(lambda: self.send_once(operation, read, lane))
 
     async def send_once(self, operation: Operation, read: Callable[[Answer], T], lane: Lane) -> T:
-        """Perform a request as `send` does, but once, not counting a refreshed token."""
+        """Send a request as `send` does, but once, not counting a refreshed token."""
         token = await self._token()
-        answer = await self._perform(operation, lane)
+        answer = await self._send(operation(), lane)
         if self._credentials.username and _is_stale(answer):
             await self._renew(token)
-            answer = await self._perform(operation, lane)
+            answer = await self._send(operation(), lane)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
@@ -187,24 +136,22 @@ class Transport:
         await asyncio.shield(self._login)
 
     async def _log_in(self) -> None:
-        answer = await self._perform(self._request_token, Lane.POLL)
+        password = self._credentials.password
+        account = {
+            "username": self._credentials.username,
+            "password": password.get_secret_value() if password else "",
+        }
+        # Not part of the API that `airflow_client` knows.
+        request = Request(
+            "POST",
+            f"{self.url}/auth/token",
+            {"Content-Type": "application/json", "Accept": "application/json"},
+            json.dumps(account).encode(),
+        )
+        answer = await self._send(request, Lane.POLL)
         if answer.status in (400, 401, 403, 422):
             raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
         self.client.configuration.access_token = answer.read(AccessToken).access_token
-
-    def _request_token(self, **_: Any) -> RESTResponse:
-        password = self._credentials.password
-        response: RESTResponse = self.client.rest_client.request(  # type: ignore[no-untyped-call]
-            "POST",
-            f"{self.url}/auth/token",
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
-            body={
-                "username": self._credentials.username,
-                "password": password.get_secret_value() if password else "",
-            },
-            _request_timeout=self._timeout,
-        )
-        return response
 
     def _why_denied(self, answer: Answer) -> str:
         if answer.status == 403:
@@ -213,27 +160,34 @@ class Transport:
             return "Airflow wants an account, and none is set"
         return "Airflow refuses the gateway's token"
 
-    async def _perform(self, operation: Operation, lane: Lane) -> Answer:
-        status, body, date = await asyncio.get_running_loop().run_in_executor(
-            self._threads[lane], self._block_on, operation
-        )
-        if date is not None:
-            self.clock.saw(date)
+    async def _send(self, request: Request, lane: Lane) -> Answer:
+        try:
+            async with (
+                self._lanes[lane],
+                self._session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.body,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                answer = Answer(response.status, await response.read())
+                self._read_clock(response.headers.get("Date", ""))
+        except (aiohttp.ClientError, OSError) as error:
+            raise AirflowUnavailable(
+                f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
+            ) from error
+        status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
-        return Answer(status, body)
+        return answer
 
-    def _block_on(self, operation: Operation) -> tuple[int, bytes, datetime | None]:
-        try:
-            response = operation(_request_timeout=self._timeout)
-            raw: Any = getattr(response, "response", response)
-            body: bytes = raw.data
-            return raw.status, body, _server_time(raw.headers.get("Date"))
-        except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
-            raise AirflowUnavailable(
-                f"Airflow does not answer: {_in_words(error)}",
-                retry_after=RETRY_AFTER,
-            ) from error
+    def _read_clock(self, date: str) -> None:
+        # The first answer of a second tells most.
+        if date != self._date and (moment := _server_time(date)) is not None:
+            self.clock.saw(moment)
+        self._date = date
 
 
 def _is_stale(answer: Answer) -> bool:
@@ -244,7 +198,7 @@ def _is_stale(answer: Answer) -> bool:
     return answer.status == 401 or (answer.status == 403 and "JWT" in answer.detail)
 
 
-def _server_time(header: str | None) -> datetime | None:
+def _server_time(header: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(header) if header else None
     except ValueError:
@@ -256,9 +210,10 @@ def _server_time(header: str | None) -> datetime | None:
 def _in_words(error: Exception) -> str:
     """What went wrong, without the addresses that the error's own text may hold."""
     match error:
-        case urllib3.exceptions.NewConnectionError() | urllib3.exceptions.NameResolutionError():
-            return "it cannot be reached"
-        case urllib3.exceptions.TimeoutError() | TimeoutError():
+        # In this order: a connection that takes too long to be made is both.
+        case TimeoutError():
             return "it takes too long"
+        case aiohttp.ClientConnectorError():
+            return "it cannot be reached"
         case _:
             return "the connection broke"

@@ -21,7 +21,7 @@ from dag_inference.errors import (
     Subject,
 )
 from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
-from dag_inference_server.airflow.transport import RETRY_AFTER
+from dag_inference_server.airflow.answer import RETRY_AFTER
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
 from dag_inference_server.catalog.source import declared_results
 

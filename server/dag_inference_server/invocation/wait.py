@@ -47,7 +47,7 @@ from dag_inference_server.invocation.verdict import (
 )
 from dag_inference_server.results.shape import Shaped, shape
 from dag_inference_server.results.struct import Json
-from dag_inference_server.together import together
+from dag_inference_server.together import both, together
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
 _VALUES_AT_ONCE = 4
@@ -211,14 +211,18 @@ class Wait:
 
     async def _answer_ended(self) -> Outcome | None:
         """Answer a run that has ended, by what it then says of itself."""
-        instances = await self._read_run()
+        # What the delta has shown was done by then: the log can be read beside the run.
+        is_smooth = self._run.state == "success" and _all_succeeded(self.follower.look())
+        instances, events = await both(
+            self._read_run(), _nothing() if is_smooth else self._events()
+        )
         if not self._run.is_final:
             return None
         verdict = decide(self.plan, self.follower.look(), (*self.listed, *self.plan.task_ids))
         if isinstance(verdict, Ready):
             return await self._answer(verdict.instances)
-        is_smooth = all(instance.state == "success" for instance in instances)
-        events = [] if is_smooth else await self._events()
+        if is_smooth and not _all_succeeded(self.follower.look()):
+            events = await self._events()
         error = explain(self.plan, self._run, instances, events)
         if error is not None:
             raise error
@@ -262,7 +266,7 @@ class Wait:
 
     async def _fail(self) -> None:
         """Raise the error of a lost result, unless it turns out not to be lost."""
-        instances = await self._read_run()
+        instances, events = await both(self._read_run(), self._events())
         lost = decide(self.plan, self.follower.look(), self.listed)
         if isinstance(lost, Lost) and lost.instance.task_id not in self.plan.task_ids:
             await self._check_structure()
@@ -273,7 +277,6 @@ class Wait:
         if instance.state == "skipped" and instance.end_date is None:
             # As `dagrun_timeout` leaves it, and the run may have been read just before.
             instances = await self._read_run()
-        events = await self._events()
         if events is None and self._is_being_ended(instance, instances):
             return
         raise explain(self.plan, self._run, instances, events) or task_failed(self._run, instance)
@@ -333,3 +336,11 @@ class Wait:
     def _run(self) -> DagRun:
         assert self.flight.run is not None
         return self.flight.run
+
+
+def _all_succeeded(snapshot: Snapshot) -> bool:
+    return all(instance.state == "success" for instance in snapshot.instances.values())
+
+
+async def _nothing() -> list[Event] | None:
+    return []

@@ -91,23 +91,25 @@ class Poll:
             since=window.since(now),
         )
         dag_ids = {run.dag_id for run in young}
+        unheard: frozenset[str] = frozenset()
         try:
-            changes = await self._listings.changed(
+            async for changes in self._listings.changed(
                 dag_ids,
                 wanted,
                 task_states=self._task_states,
                 run_states=self._run_states,
-            )
-            self._runs.tell(changes)
+            ):
+                self._runs.tell(changes)
+                unheard |= changes.unheard
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
             log.warning("airflow_poll_failed", error=str(error))
             return False
         except Exception:
             log.exception("airflow_poll_failed")
             return False
-        if not changes.unheard:
+        if not unheard:
             window.looked(now)
-        return changes.unheard != dag_ids
+        return unheard != dag_ids
 
     async def _rest(self, rest: Rest) -> None:
         """Rest, and no longer than need be if a new run comes meanwhile."""

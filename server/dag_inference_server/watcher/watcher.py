@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from dag_inference_server.airflow import AirflowApi, DagRun, Listings, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
+from dag_inference_server.together import both
 from dag_inference_server.watcher.pace import Pace
 from dag_inference_server.watcher.poll import Poll
 from dag_inference_server.watcher.rounds import Rounds
@@ -86,8 +87,7 @@ class Watcher:
         return run
 
     async def _read(self, dag_id: str, run_id: str) -> tuple[DagRun, list[TaskInstance]]:
-        instances = await self._api.task_instances(dag_id, run_id)
-        return await self._api.run(dag_id, run_id), instances
+        return await both(self._api.run(dag_id, run_id), self._api.task_instances(dag_id, run_id))
 
     async def watch(self) -> None:
         """Poll while runs are in flight, until cancelled."""

@@ -54,6 +54,11 @@ class FakeAirflow:
         """Where it answers, also while it is stopped."""
         return f"http://127.0.0.1:{self._server.port}"
 
+    @property
+    def connections(self) -> int:
+        """How many connections are held to it."""
+        return self._server.connections
+
     async def start(self) -> None:
         """Answer requests."""
         await self._server.start()

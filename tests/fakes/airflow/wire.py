@@ -52,7 +52,7 @@ class HttpServer:
         self._socket = _bound(0)
         self.port: int = self._socket.getsockname()[1]
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamReader] = {}
 
     async def start(self) -> None:
         """Accept connections."""
@@ -71,10 +71,15 @@ class HttpServer:
                 connection.cancel()
             await asyncio.wait(self._connections)
 
+    @property
+    def connections(self) -> int:
+        """How many connections the other side holds."""
+        return sum(not reader.at_eof() for reader in self._connections.values())
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._connections.add(task)
+        self._connections[task] = reader
         try:
             while request := await _read(reader):
                 reply = await self._handle(request)
@@ -85,7 +90,7 @@ class HttpServer:
         except (HangUp, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()

@@ -1,0 +1,62 @@
+"""What Airflow's API answers a request with, before anybody knows what it means."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from dag_inference.errors import AirflowUnavailable
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+RETRY_AFTER = timedelta(seconds=1)
+"""When a caller may try again after Airflow was away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of Airflow's API, of any status below 500."""
+
+    status: int
+    body: bytes
+
+    def read(self, model: type[ModelT]) -> ModelT:
+        """The body as `model`.
+
+        Raises:
+            AirflowUnavailable: It is something else, such as a proxy's page.
+        """
+        try:
+            return model.model_validate_json(self.body)
+        except ValidationError as error:
+            raise AirflowUnavailable(
+                f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
+            ) from error
+
+    def read_json(self) -> Any:
+        """The body as JSON, every number exact.
+
+        Raises:
+            AirflowUnavailable: It is no JSON.
+            RecursionError: It is nested about a thousand levels deep.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise AirflowUnavailable(
+                "Airflow's answer is no JSON", retry_after=RETRY_AFTER
+            ) from error
+
+    @property
+    def detail(self) -> str:
+        """What Airflow says of a refusal, as one text; empty if it is not Airflow that speaks."""
+        try:
+            document = json.loads(self.body)
+        except ValueError:
+            return ""
+        detail = document.get("detail", "") if isinstance(document, dict) else ""
+        return detail if isinstance(detail, str) else json.dumps(detail)
