@@ -40,6 +40,7 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
             ("read XComs", api.prove_may_read_values),
+            ("end runs", api.prove_may_end_runs),
         ):
             try:
                 await attempt()

@@ -28,12 +28,21 @@ from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.servicer import DagInferenceServicer
 from dag_inference_server.edge.undecodable import RefuseUndecodable
+from dag_inference_server.ending.attendance import Attendance
+from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
+
+
+_BEFORE_GRACE_ENDS = 0.05
+"""Seconds."""
+
+_ENDINGS_GRACE = 2
+"""Seconds for runs whose callers left just before the gateway does."""
 
 
 class CannotListen(Exception):
@@ -73,16 +82,19 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     """
     transport = connect(settings)
     api = AirflowApi(transport)
+    listings = Listings(api, transport, prefix=settings.run_id_prefix)
     watcher = Watcher(
         api,
-        Listings(api, transport, prefix=settings.run_id_prefix),
+        listings,
         Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
     )
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
+    attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
+    run_ids = RunIds(settings.run_id_prefix)
     health, server, ready = Health(), _server(settings), asyncio.Event()
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
-            Invocations(api, catalog, watcher, RunIds(settings.run_id_prefix)),
+            Invocations(api, catalog, watcher, run_ids, attendance=attendance, timeouts=timeouts),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
             Limits(
                 default_deadline=settings.default_deadline,
@@ -102,6 +114,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         async with asyncio.TaskGroup() as background:
             tasks = (
                 background.create_task(watcher.watch()),
+                background.create_task(timeouts.go_on()),
                 background.create_task(_await_airflow(api, health, ready)),
             )
             await server.start()
@@ -109,7 +122,11 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 yield Serving(server, port, ready)
             finally:
                 await health.set_serving(False)
+                # At its end, it is the gateway that leaves its callers.
+                loop = asyncio.get_running_loop()
+                loop.call_later(settings.shutdown_grace - _BEFORE_GRACE_ENDS, attendance.close)
                 await server.stop(settings.shutdown_grace)
+                await attendance.finish(_ENDINGS_GRACE)
                 for task in tasks:
                     task.cancel()
     finally:

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     """How long one request to Airflow may take."""
 
     airflow_connections: int = Field(default=8, ge=2, le=256)
-    """How many requests of calls may be under way to Airflow at once, beside four of polls. One
+    """How many requests of calls may be under way to Airflow at once, beside five of polls. One
     API server jams at 15 from all sides, unless its pool of database connections is larger."""
 
     listen: Address = "127.0.0.1:50051"
@@ -128,10 +128,10 @@ class Settings(BaseSettings):
     heartbeat_interval: float = Field(default=15, gt=0)
     """How long a stream may be quiet before a heartbeat goes out."""
 
-    poll_interval_min: float = Field(default=0.1, ge=0.02)
+    poll_interval_min: float = Field(default=0.05, ge=0.02)
     """How often Airflow is asked for news while a young run is in flight."""
 
-    poll_interval_max: float = Field(default=0.2, gt=0)
+    poll_interval_max: float = Field(default=0.15, gt=0)
     """How often it is asked when all runs in flight are older than some seconds."""
 
     poll_interval_old: float = Field(default=2, gt=0)

@@ -97,6 +97,13 @@ def started_standalone(
 @contextmanager
 def serving(env: dict[str, str]) -> Iterator[str]:
     """A `serve` process; where it listens."""
+    with serving_process(env) as (target, _):
+        yield target
+
+
+@contextmanager
+def serving_process(env: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The same, and the process."""
     command = [str(BIN / "dag-inference-server"), "serve", "--listen=127.0.0.1:0"]
     with ended(
         subprocess.Popen(
@@ -105,7 +112,7 @@ def serving(env: dict[str, str]) -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         port = found(r"gRPC on port (\d+)", process.stdout.readline())
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", process
 
 
 @contextmanager

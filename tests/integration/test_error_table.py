@@ -12,14 +12,14 @@ from fakes.airflow import Dag, FakeAirflow
 from integration.cases import AS_LAST_SEEN, RUN, Case
 from integration.error_rows.of_airflow import AIRFLOW_DENIED, AIRFLOW_UNAVAILABLE
 from integration.error_rows.of_dags import DAG_ERRORS
-from integration.error_rows.of_requests import NOT_SERVED_YET, REQUEST_INVALID
+from integration.error_rows.of_requests import REQUEST_INVALID, RUN_TIMEOUTS
 from integration.error_rows.of_runs import RUN_ERRORS
 from integration.gateway import Gateway
 from integration.statuses import failure
 
 TABLE = [
     *REQUEST_INVALID,
-    *NOT_SERVED_YET,
+    *RUN_TIMEOUTS,
     *DAG_ERRORS,
     *RUN_ERRORS,
     *AIRFLOW_DENIED,
@@ -68,7 +68,7 @@ async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None
         told["run_state"] = AS_LAST_SEEN
     assert told == case.metadata
     assert len(runs) == ("run_id" in case.metadata)
-    assert case.asks or not any(asked.dag_id for asked in airflow.asked)
+    assert case.asks or not any(asked.is_of_a_dag for asked in airflow.asked)
 
 
 @pytest.mark.parametrize("case", [LONGEST], ids=str)

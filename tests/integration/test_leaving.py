@@ -32,6 +32,8 @@ def tasks() -> list[str]:
 async def test_cancelled(airflow: FakeAirflow, gateway: Gateway, way: str) -> None:
     """A call that is cancelled ends: no task goes on, nothing is asked, and the run stays."""
     await gateway.ready()
+    # The look for unfinished runs, when it starts.
+    await eventually(lambda: airflow.count(Kind.RUNS))
     dag = airflow.add(Dag("dag"))
     before = tasks()
     call = WAYS[way](gateway)

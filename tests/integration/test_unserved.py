@@ -6,12 +6,12 @@ import grpc
 import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import FakeAirflow
+from fakes.airflow import FakeAirflow, Kind
 from integration.gateway import Gateway
 from integration.statuses import failure
+from integration.waiting import eventually
 
 REQUESTS = {
-    "Cancel": pb.CancelRequest(),
     "ListDags": pb.ListDagsRequest(),
     "DescribeDag": pb.DescribeDagRequest(),
 }
@@ -21,6 +21,8 @@ REQUESTS = {
 async def test_unimplemented(airflow: FakeAirflow, gateway: Gateway, method: str) -> None:
     """It answers a bare UNIMPLEMENTED, and asks Airflow nothing."""
     await gateway.ready()
+    # It looks for unfinished runs when it starts.
+    await eventually(lambda: airflow.count(Kind.RUNS))
     asked = airflow.count()
 
     failed = await failure(getattr(gateway.stub, method)(REQUESTS[method]))

@@ -95,7 +95,7 @@ async def test_errors(  # noqa: PLR0917 - pytest passes by name
 
     assert (failed.code.name, failed.reason) == (code, reason)
     assert failed.resource == (("run", run_id) if reason == "RUN_NOT_FOUND" else None)
-    assert any(asked.dag_id for asked in airflow.asked) == asks
+    assert any(asked.is_of_a_dag for asked in airflow.asked) == asks
 
 
 async def _wait(gateway: Gateway, run_id: str) -> pb.InvokeResponse:

@@ -80,8 +80,12 @@ async def test_nothing_is_written_but_runs(airflow: FakeAirflow, gateway: Gatewa
 
 
 async def test_nothing_in_flight_nothing_asked(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """No requests before the first call, and none after the last one."""
+    """No requests before the first call, and none after the last one.
+
+    Beside one look for unfinished runs, when it starts and then every minute.
+    """
     await gateway.ready()
+    await eventually(lambda: airflow.count(Kind.RUNS))
     start = len(airflow.asked)
     await never(lambda: len(airflow.asked) > start, within=0.3)
     airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))

@@ -32,6 +32,8 @@ from dag_inference._cli.options import (
     Comment,
     Conf,
     DagId,
+    OnDeadline,
+    OnDisconnect,
     RequestId,
     ResultTask,
     RunId,
@@ -64,11 +66,16 @@ def invoke(
     request_id: RequestId = None,
     result_task: ResultTask = None,
     run_timeout: RunTimeout = None,
+    on_deadline: OnDeadline = "keep",
+    on_disconnect: OnDisconnect = "keep",
 ) -> None:
     """Trigger a run of a DAG and print its result."""
     # Chosen here, so that it can be named when the run id never arrives.
     request_id = request_id or uuid4().hex
-    with session(WayBack(dag_id, target, request_id)) as (client, progress):
+    with session(WayBack(dag_id, target, request_id, on_deadline, on_disconnect)) as (
+        client,
+        progress,
+    ):
         result = client.call(
             dag_id,
             conf,
@@ -77,6 +84,8 @@ def invoke(
             request_id=request_id,
             result_task_ids=result_task or (),
             run_timeout=run_timeout,
+            on_deadline=on_deadline,
+            on_disconnect=on_disconnect,
         )
         progress.result(result)
     print_json(result.value)
@@ -92,10 +101,15 @@ def stream(
     request_id: RequestId = None,
     result_task: ResultTask = None,
     run_timeout: RunTimeout = None,
+    on_deadline: OnDeadline = "keep",
+    on_disconnect: OnDisconnect = "keep",
 ) -> None:
     """Do as invoke, and show every step on the way."""
     request_id = request_id or uuid4().hex
-    with session(WayBack(dag_id, target, request_id)) as (client, progress):
+    with session(WayBack(dag_id, target, request_id, on_deadline, on_disconnect)) as (
+        client,
+        progress,
+    ):
         events = client.stream(
             dag_id,
             conf,
@@ -103,6 +117,8 @@ def stream(
             request_id=request_id,
             result_task_ids=result_task or (),
             run_timeout=run_timeout,
+            on_deadline=on_deadline,
+            on_disconnect=on_disconnect,
         )
         with closing(events):
             result = completed(events, progress)
@@ -118,11 +134,20 @@ def wait(
     target: Target = LOCAL,
     timeout: Timeout = None,
     result_task: ResultTask = None,
+    on_deadline: OnDeadline = "keep",
+    on_disconnect: OnDisconnect = "keep",
 ) -> None:
     """Wait for a run that exists and print its result."""
-    with session(WayBack(dag_id, target)) as (client, progress):
+    with session(WayBack(dag_id, target, None, on_deadline, on_disconnect)) as (client, progress):
         progress.run_exists(run_id)
-        result = client.wait(dag_id, run_id, timeout=timeout, result_task_ids=result_task or ())
+        result = client.wait(
+            dag_id,
+            run_id,
+            timeout=timeout,
+            result_task_ids=result_task or (),
+            on_deadline=on_deadline,
+            on_disconnect=on_disconnect,
+        )
         progress.result(result)
     print_json(result.value)
 
@@ -135,11 +160,20 @@ def watch(
     target: Target = LOCAL,
     timeout: Timeout = None,
     result_task: ResultTask = None,
+    on_deadline: OnDeadline = "keep",
+    on_disconnect: OnDisconnect = "keep",
 ) -> None:
     """Do as wait, and show every step from there on."""
-    with session(WayBack(dag_id, target)) as (client, progress):
+    with session(WayBack(dag_id, target, None, on_deadline, on_disconnect)) as (client, progress):
         progress.run_exists(run_id)
-        events = client.watch(dag_id, run_id, timeout=timeout, result_task_ids=result_task or ())
+        events = client.watch(
+            dag_id,
+            run_id,
+            timeout=timeout,
+            result_task_ids=result_task or (),
+            on_deadline=on_deadline,
+            on_disconnect=on_disconnect,
+        )
         with closing(events):
             result = completed(events, progress)
         progress.result(result)

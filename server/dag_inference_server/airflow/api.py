@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -12,6 +12,8 @@ from typing import Any
 from airflow_client.client import (
     DAGApi,
     DagRunApi,
+    DagRunMutableStates,
+    DAGRunPatchBody,
     DagSourceApi,
     EventLogApi,
     ExperimentalApi,
@@ -116,7 +118,16 @@ class AirflowApi:
             AirflowDenied: The account may not.
         """
         with suppress(NotFound):
-            await self.trigger(_NO_SUCH_DAG, _NO_SUCH_DAG, {}, None)
+            await self.trigger(_NO_SUCH_DAG, _NO_SUCH_DAG, {})
+
+    async def prove_may_end_runs(self) -> None:
+        """Ask for what only an account that may end runs is refused as "not found".
+
+        Raises:
+            AirflowDenied: The account may not.
+        """
+        with suppress(NotFound):
+            await self.end_run(_NO_SUCH_DAG, _NO_SUCH_DAG, "")
 
     async def prove_may_read_values(self) -> None:
         """Ask for what only an account that may read XComs is refused as "not found".
@@ -161,9 +172,23 @@ class AirflowApi:
         return source.content
 
     async def trigger(
-        self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str | None
+        self,
+        dag_id: str,
+        run_id: str,
+        conf: Mapping[str, Any],
+        *,
+        note: str | None = None,
+        check: Callable[[], object] = lambda: None,
     ) -> DagRun:
         """Make a run. Safe to repeat, because the caller chose the run id.
+
+        Args:
+            dag_id: The DAG.
+            run_id: The run.
+            conf: Its conf.
+            note: Its note.
+            check: Called just before it is sent for the first time, for a last chance to
+                raise. Once it was sent, only its outcome is the end of it.
 
         Raises:
             NotFound: No such DAG.
@@ -174,8 +199,17 @@ class AirflowApi:
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
+        was_sent = False
+
+        def write() -> Any:
+            nonlocal was_sent
+            if not was_sent:
+                check()
+            was_sent = True
+            return operation()
+
         run = await self._transport.send(
-            operation, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
+            write, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
         )
         if run.queued_at is not None:
             self._transport.clock.saw(run.queued_at)
@@ -189,6 +223,18 @@ class AirflowApi:
         """
         operation = self._runs.get_dag_run_without_preload_content
         return await self._read(DagRun, operation, dag_id, run_id)
+
+    async def end_run(self, dag_id: str, run_id: str, note: str) -> DagRun:
+        """Mark a run failed, whatever its state is, and say why in its note.
+
+        What runs is failed, what waits is skipped, and teardowns still run.
+
+        Raises:
+            NotFound: No such run.
+        """
+        operation = self._runs.patch_dag_run_without_preload_content
+        body = DAGRunPatchBody(state=DagRunMutableStates.FAILED, note=note)
+        return await self._read(DagRun, operation, dag_id, run_id, body)
 
     async def task_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int

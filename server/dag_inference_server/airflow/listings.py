@@ -100,6 +100,16 @@ class Listings:
             return False
         return True
 
+    async def unfinished(self) -> list[DagRun]:
+        """The gateway's runs that have not ended, of any age and in any DAG."""
+        if await self._can_name_runs():
+            filters: _Filters = {"run_id_prefix_pattern": self.prefix}
+        else:
+            filters = {"run_id_pattern": self.prefix}
+        read = partial(self._page, DagRunPage, self._runs, ANY)
+        runs = await all_pages(read, state=["queued", "running"], **filters)
+        return [run for run in runs if run.run_id.startswith(f"{self.prefix}-")]
+
     async def chunk(self) -> int:
         """How many runs `by_id` may be asked for at once."""
         return _CHUNK if await self._can_name_runs() else _CHUNK_ONE_BY_ONE

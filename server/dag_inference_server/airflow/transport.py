@@ -38,8 +38,9 @@ class Lane(Enum):
     POLL = "poll"
 
 
-_POLLS = 4
-"""The polls for calls and for streams, and the rounds, a request each at a time; and a login."""
+_POLLS = 5
+"""The polls for calls and for streams, the rounds and the look for unfinished runs, a request
+each at a time; and a login."""
 
 _KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
@@ -66,7 +67,7 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside four of polls.
+            connections: Requests at once, triggers and reads half each, beside five of polls.
         """
         self.url = url
         self.client = Writer(Configuration(host=url))
@@ -111,10 +112,10 @@ class Transport:
     async def send_once(self, operation: Operation, read: Callable[[Answer], T], lane: Lane) -> T:
         """Send a request as `send` does, but once, not counting a refreshed token."""
         token = await self._token()
-        answer = await self._send(operation(), lane)
+        answer = await self._send(operation, lane)
         if self._credentials.username and _is_stale(answer):
             await self._renew(token)
-            answer = await self._send(operation(), lane)
+            answer = await self._send(operation, lane)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
@@ -148,7 +149,7 @@ class Transport:
             {"Content-Type": "application/json", "Accept": "application/json"},
             json.dumps(account).encode(),
         )
-        answer = await self._send(request, Lane.POLL)
+        answer = await self._send(lambda: request, Lane.POLL)
         if answer.status in (400, 401, 403, 422):
             raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
         self.client.configuration.access_token = answer.read(AccessToken).access_token
@@ -160,10 +161,17 @@ class Transport:
             return "Airflow wants an account, and none is set"
         return "Airflow refuses the gateway's token"
 
-    async def _send(self, request: Request, lane: Lane) -> Answer:
+    async def _send(self, operation: Operation, lane: Lane) -> Answer:
+        async with self._lanes[lane]:
+            answer = await self._exchange(operation())
+        status = answer.status
+        if status >= 500 or status == 429 or 300 <= status < 400:
+            raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
+        return answer
+
+    async def _exchange(self, request: Request) -> Answer:
         try:
             async with (
-                self._lanes[lane],
                 self._session.request(
                     request.method,
                     URL(request.url, encoded=True),
@@ -172,16 +180,12 @@ class Transport:
                     allow_redirects=False,
                 ) as response,
             ):
-                answer = Answer(response.status, await response.read())
                 self._read_clock(response.headers.get("Date", ""))
+                return Answer(response.status, await response.read())
         except (aiohttp.ClientError, OSError) as error:
             raise AirflowUnavailable(
                 f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
             ) from error
-        status = answer.status
-        if status >= 500 or status == 429 or 300 <= status < 400:
-            raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
-        return answer
 
     def _read_clock(self, date: str) -> None:
         # The first answer of a second tells most.

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeAlias, TypedDict
 
 from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.invocation.call import Attachment, Call, ResultFormat
+from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
 from dag_inference_server.results.struct import Json, from_struct, holds_nul, parse_object
 
 MAX_ID_BYTES = 250
 """Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
 
 MAX_RESULT_TASKS = 32
+
+MAX_COMMENT = 256
+
+_SHORTEST_RUN, _LONGEST_RUN = 0.001, 365 * 24 * 3600
+"""Seconds that a `run_timeout` may be."""
 
 # Airflow's own rule (`airflow._shared.dagnode.node.KEY_REGEX`). What it lets
 # through and a URL path does not: `.` and `..`.
@@ -64,10 +70,13 @@ def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits:
             "must be 1 to 128 printable ASCII characters",
         )
     conf = check.conf(request)
-    check.not_served_yet("run_timeout", request.HasField("run_timeout"))
+    run_timeout = check.run_timeout(request)
     check.done()
     return Call(
-        **_wanted(request, time_remaining, limits), conf=conf, request_id=request.request_id or None
+        **_wanted(request, time_remaining, limits),
+        conf=conf,
+        request_id=request.request_id or None,
+        run_timeout=run_timeout,
     )
 
 
@@ -75,15 +84,24 @@ def read_wait(request: pb.WaitRequest, time_remaining: float | None, limits: Lim
     """Turn a request into an attachment, as `read_invoke`."""
     check = _Check()
     check.wanted(request)
-    check.that(request.run_id != "", "run_id", "is required")
-    if request.run_id:
-        check.that(
-            _RUN_ID.fullmatch(request.run_id) is not None and len(request.run_id) <= MAX_ID_BYTES,
-            "run_id",
-            f"must be letters, digits and any of _.~:+-, at most {MAX_ID_BYTES} bytes",
-        )
+    check.run_id(request.run_id)
     check.done()
     return Attachment(**_wanted(request, time_remaining, limits), run_id=request.run_id)
+
+
+def read_cancel(
+    request: pb.CancelRequest, time_remaining: float | None, limits: Limits
+) -> Cancellation:
+    """Turn a request into a cancellation, as `read_invoke`."""
+    check = _Check()
+    check.id("dag_id", request.dag_id)
+    check.run_id(request.run_id)
+    check.comment(request.comment)
+    check.done()
+    patience, _ = _patience(time_remaining, limits)
+    return Cancellation(
+        dag_id=request.dag_id, run_id=request.run_id, comment=request.comment, patience=patience
+    )
 
 
 class _Fields(TypedDict):
@@ -94,6 +112,8 @@ class _Fields(TypedDict):
     result_format: ResultFormat
     patience: float
     last_look: float
+    cancel_on_deadline: bool
+    cancel_on_disconnect: bool
 
 
 def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> _Fields:
@@ -109,6 +129,8 @@ def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> 
         result_format=_FORMATS[request.result_format],
         patience=patience,
         last_look=last_look,
+        cancel_on_deadline=request.on_deadline == pb.ON_DEADLINE_CANCEL,
+        cancel_on_disconnect=request.on_disconnect == pb.ON_DISCONNECT_CANCEL,
     )
 
 
@@ -151,8 +173,6 @@ class _Check:
         ):
             known = getattr(request, field) in enum.values()
             self.that(known, field, "is not a choice of this version")
-        self.not_served_yet("on_deadline", request.on_deadline == pb.ON_DEADLINE_CANCEL)
-        self.not_served_yet("on_disconnect", request.on_disconnect == pb.ON_DISCONNECT_CANCEL)
 
     def id(self, field: str, value: str) -> None:
         self.that(value != "", field, "is required")
@@ -193,8 +213,30 @@ class _Check:
         self.that(not holds_nul(conf), field, "holds the character U+0000, which cannot be stored")
         return conf
 
-    def not_served_yet(self, field: str, is_set: bool) -> None:
-        self.that(not is_set, field, "is not served by this version of the gateway yet")
+    def run_id(self, value: str) -> None:
+        self.that(value != "", "run_id", "is required")
+        if value:
+            self.that(
+                _RUN_ID.fullmatch(value) is not None and len(value) <= MAX_ID_BYTES,
+                "run_id",
+                f"must be letters, digits and any of _.~:+-, at most {MAX_ID_BYTES} bytes",
+            )
+
+    def run_timeout(self, request: pb.InvokeRequest) -> timedelta | None:
+        if not request.HasField("run_timeout"):
+            return None
+        # Not by protobuf's own conversion, which refuses some of what comes over the wire.
+        seconds = request.run_timeout.seconds + request.run_timeout.nanos / 1e9
+        self.that(
+            _SHORTEST_RUN <= seconds <= _LONGEST_RUN,
+            "run_timeout",
+            f"must be from {_SHORTEST_RUN} s to {_LONGEST_RUN} s, which is a year",
+        )
+        return timedelta(seconds=min(max(seconds, 0), _LONGEST_RUN))
+
+    def comment(self, value: str) -> None:
+        self.that(len(value) <= MAX_COMMENT, "comment", f"must be at most {MAX_COMMENT} characters")
+        self.that("\0" not in value, "comment", "holds U+0000, which cannot be stored")
 
     def done(self) -> None:
         if not self._violations:

@@ -10,7 +10,7 @@ import grpc
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
-from dag_inference_server.edge.requests import Limits, read_invoke, read_wait
+from dag_inference_server.edge.requests import Limits, read_cancel, read_invoke, read_wait
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.status import errors_as_status
 from dag_inference_server.edge.stream import EventStream
@@ -90,9 +90,16 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
                 async for event in events:
                     yield event
 
-    async def Cancel(self, request: pb.CancelRequest, context: _Context) -> NoReturn:  # noqa: N802
-        """Not served yet."""
-        await _not_served_yet(context)
+    async def Cancel(  # noqa: N802
+        self,
+        request: pb.CancelRequest,
+        context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse],
+    ) -> pb.CancelResponse:
+        """End a run."""
+        async with errors_as_status(context):
+            cancellation = read_cancel(request, context.time_remaining(), self._limits)
+            run = await self._invocations.cancel(cancellation)
+            return pb.CancelResponse(run=self._responses.run(run))
 
     async def ListDags(self, request: pb.ListDagsRequest, context: _Context) -> NoReturn:  # noqa: N802
         """Not served yet."""

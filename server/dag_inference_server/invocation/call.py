@@ -35,6 +35,10 @@ class Wanted:
     """Seconds until the answer has to be ready."""
     last_look: float
     """Seconds that may pass after that on finding out where the run stands."""
+    cancel_on_deadline: bool = False
+    """Whether the run is ended when the patience is."""
+    cancel_on_disconnect: bool = False
+    """Whether the run is ended when the caller goes away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ class Call(Wanted):
     conf: Mapping[str, Json]
     request_id: str | None = None
     """The idempotency key; `None` for a run of its own."""
+    run_timeout: timedelta | None = None
+    """How long the run may take; `None` for no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,17 @@ class Attachment(Wanted):
     """A run that is to be waited for."""
 
     run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancellation:
+    """A run that is to be ended."""
+
+    dag_id: str
+    run_id: str
+    comment: str
+    patience: float
+    """Seconds until the answer has to be ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,12 @@ from dag_inference.errors import (
 )
 from dag_inference_server.airflow import DagRun, Event, TaskInstance
 from dag_inference_server.catalog.plan import Plan
+from dag_inference_server.ending.notes import EndedBy, ended_by
 from dag_inference_server.invocation.interventions import (
     Mark,
     last_mark,
     stopped_by_fail_fast,
 )
-
-CANCEL_MARK = "dag-inference: "
-"""How the note of a run begins that a gateway has ended."""
 
 
 def explain(
@@ -44,10 +42,14 @@ def explain(
     subject = Subject(run.dag_id, run.run_id, run.state)
     # First, because Airflow marks the tasks that a cancel ends `failed`, and because a run
     # that was cancelled can still end as `success` by its teardown.
-    if (run.note or "").startswith(CANCEL_MARK):
-        return RunCancelled("the run was cancelled through the gateway", subject=subject)
-    culprit = _culprit(plan, run, instances, events)
     mark = last_mark(events or ())
+    # A note outlives a clearing, after which the run goes on as if nothing had been.
+    ender = ended_by(run.note) if events is None or mark is not None else None
+    if ender is EndedBy.CANCEL:
+        return RunCancelled("the run was cancelled through the gateway", subject=subject)
+    if ender is EndedBy.RUN_TIMEOUT:
+        return RunTimedOut("the run took longer than its run_timeout", subject=subject)
+    culprit = _culprit(plan, run, instances, events)
     if mark is not None and _was_ended_by(mark, plan, instances, culprit):
         return RunCancelled(f"somebody marked the run {mark.state} in Airflow", subject=subject)
     if culprit is not None:

@@ -28,7 +28,18 @@ from dag_inference_server.airflow import (
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan
-from dag_inference_server.invocation.call import Accepted, Attachment, Call, Listener, Outcome
+from dag_inference_server.ending.attendance import Attendance, Attendee
+from dag_inference_server.ending.end import end_run
+from dag_inference_server.ending.notes import cancelled, limited
+from dag_inference_server.ending.timeouts import RunTimeouts
+from dag_inference_server.invocation.call import (
+    Accepted,
+    Attachment,
+    Call,
+    Cancellation,
+    Listener,
+    Outcome,
+)
 from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.invocation.wait import Flight, Wait
@@ -42,13 +53,22 @@ class Invocations:
     """Makes runs and waits for them. Invoke is trigger and wait."""
 
     def __init__(
-        self, api: AirflowApi, catalog: Catalog, watcher: Watcher, run_ids: RunIds
+        self,
+        api: AirflowApi,
+        catalog: Catalog,
+        watcher: Watcher,
+        run_ids: RunIds,
+        *,
+        attendance: Attendance,
+        timeouts: RunTimeouts,
     ) -> None:
         """Work on these."""
         self._api = api
         self._catalog = catalog
         self._watcher = watcher
         self._run_ids = run_ids
+        self._attendance = attendance
+        self._timeouts = timeouts
 
     async def invoke(self, call: Call, listener: Listener) -> Outcome:
         """Trigger a run and wait for its result.
@@ -68,13 +88,38 @@ class Invocations:
         flight = Flight(attachment, listener)
         return await self._bounded(flight, self._attach(flight, attachment))
 
+    async def cancel(self, cancellation: Cancellation) -> DagRun:
+        """End a run, and give it as it is then.
+
+        Raises:
+            DagInferenceError: One of the contract.
+        """
+        dag_id, run_id = cancellation.dag_id, cancellation.run_id
+        subject = self._subject_of_ours(dag_id, run_id)
+        note = cancelled("by request", cancellation.comment)
+        try:
+            async with asyncio.timeout(cancellation.patience):
+                return await end_run(self._api, dag_id, run_id, note)
+        except NotFound as error:
+            raise _run_not_found(subject) from error
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "the deadline passed before Airflow had confirmed that the run is ended",
+                subject=subject,
+            ) from None
+        except DagInferenceError as error:
+            raise error.about(subject) from error
+
     async def _invoke(self, flight: Flight, call: Call) -> Outcome:
         plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
         run_id = self._run_ids.make(call.dag_id, call.request_id)
-        with self._watcher.follow(
-            call.dag_id, run_id, every_state=flight.listener.every_state
-        ) as follower:
-            attached = await self._make_run(flight, call, run_id, follower)
+        with (
+            self._attendance.attend((call.dag_id, run_id), flight.why_end) as attendee,
+            self._watcher.follow(
+                call.dag_id, run_id, every_state=flight.listener.every_state
+            ) as follower,
+        ):
+            attached = await self._make_run(flight, call, run_id, follower, attendee)
             assert flight.run is not None
             if attached and canonical(flight.run.conf or {}) != canonical(dict(call.conf)):
                 raise RequestIdReused(
@@ -85,30 +130,52 @@ class Invocations:
 
     async def _attach(self, flight: Flight, attachment: Attachment) -> Outcome:
         dag_id, run_id = attachment.dag_id, attachment.run_id
-        subject = Subject(dag_id, run_id)
-        self._catalog.check_served(dag_id)
-        if not self._run_ids.is_ours(run_id):
-            raise RunNotOurs(f"the run {run_id} was not made by this gateway", subject=subject)
-        with self._watcher.follow(
-            dag_id, run_id, every_state=flight.listener.every_state
-        ) as follower:
+        subject = self._subject_of_ours(dag_id, run_id)
+        with (
+            self._attendance.attend((dag_id, run_id), flight.why_end),
+            self._watcher.follow(
+                dag_id, run_id, every_state=flight.listener.every_state
+            ) as follower,
+        ):
             try:
                 flight.run = await self._watcher.refresh(follower, dag_id, run_id)
             except NotFound as error:
-                raise RunNotFound(
-                    f"Airflow has no run {run_id} of {dag_id}", subject=subject
-                ) from error
+                raise _run_not_found(subject) from error
             flight.run_id = run_id
             plan = await self._catalog.plan_for_run(
                 dag_id, flight.run.version, attachment.result_task_ids
             )
             return await self._wait(flight, plan, follower, attached=True)
 
-    async def _make_run(self, flight: Flight, call: Call, run_id: str, follower: Follower) -> bool:
+    def _subject_of_ours(self, dag_id: str, run_id: str) -> Subject:
+        """A run that may be waited for here, as the subject of errors.
+
+        Raises:
+            DagNotAllowed: The DAG is not served here.
+            RunNotOurs: The run is no gateway's.
+        """
+        subject = Subject(dag_id, run_id)
+        self._catalog.check_served(dag_id)
+        if not self._run_ids.is_ours(run_id):
+            raise RunNotOurs(f"the run {run_id} was not made by this gateway", subject=subject)
+        return subject
+
+    async def _make_run(
+        self, flight: Flight, call: Call, run_id: str, follower: Follower, attendee: Attendee
+    ) -> bool:
         """Trigger the run; whether a call before this one had made it already."""
         subject = Subject(call.dag_id)
+        trigger = self._api.trigger(
+            call.dag_id,
+            run_id,
+            call.conf,
+            note=limited(call.run_timeout) if call.run_timeout else None,
+            check=attendee.check_here,
+        )
         try:
-            flight.run = await self._api.trigger(call.dag_id, run_id, call.conf, None)
+            if call.cancel_on_deadline or call.cancel_on_disconnect:
+                trigger = attendee.see_through(trigger)
+            flight.run = await trigger
         except RunExists:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
             # call with this request id.
@@ -135,18 +202,18 @@ class Invocations:
         self, flight: Flight, plan: Plan, follower: Follower, *, attached: bool
     ) -> Outcome:
         assert flight.run is not None
+        self._timeouts.expect(flight.run)
         flight.stopwatch.accepted()
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
         return await Wait(self._api, self._watcher, follower, flight, plan).outcome()
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""
-        timeout = asyncio.timeout(flight.wanted.patience)
         try:
-            async with timeout:
+            async with flight.patience:
                 outcome = await work
         except TimeoutError:
-            if not timeout.expired():
+            if not flight.patience.expired():
                 raise
             raise await self._deadline_exceeded(flight) from None
         except DagInferenceError as error:
@@ -170,6 +237,11 @@ class Invocations:
             async with asyncio.timeout(flight.wanted.last_look):
                 flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
         state = flight.run.state if flight.run else "there, in a state that Airflow did not tell"
+        more = ", and it is ended unless others wait" if flight.wanted.cancel_on_deadline else ""
         return DeadlineExceeded(
-            f"the deadline passed while the run was {state}", subject=flight.subject
+            f"the deadline passed while the run was {state}{more}", subject=flight.subject
         )
+
+
+def _run_not_found(subject: Subject) -> RunNotFound:
+    return RunNotFound(f"Airflow has no run {subject.run_id} of {subject.dag_id}", subject=subject)

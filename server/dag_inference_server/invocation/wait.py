@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from grpc import StatusCode
@@ -65,6 +66,21 @@ class Flight:
     """The run, once it is known to exist."""
     run: DagRun | None = None
     """The run as last seen; `None` until it was."""
+    patience: asyncio.Timeout = field(init=False)
+    """Ends the call when its caller's patience ends."""
+
+    def __post_init__(self) -> None:
+        """Begin to lose patience."""
+        self.patience = asyncio.timeout(self.wanted.patience)
+
+    def why_end(self) -> str | None:
+        """Why the run is to be ended if the call gives up now; `None` to keep it."""
+        when = self.patience.when()
+        assert when is not None
+        # Expired, or so late that gRPC itself has cancelled the call.
+        if self.patience.expired() or asyncio.get_running_loop().time() >= when:
+            return "the deadline of its call passed" if self.wanted.cancel_on_deadline else None
+        return "its caller went away" if self.wanted.cancel_on_disconnect else None
 
     @property
     def subject(self) -> Subject:
@@ -113,6 +129,10 @@ class Wait:
                 # Of the run, or of what was just seen in it.
                 await self._read_run()
                 outcome = None
+            finally:
+                # What was read meanwhile: a stream shows every final state before it ends.
+                if self.flight.listener.every_state:
+                    self.flight.listener.changed(self.follower.look())
             if outcome is not None:
                 return outcome
             snapshot = await self.follower.news(snapshot)

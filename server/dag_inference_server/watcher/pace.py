@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 _AGE_SHARE = 0.02
-"""The interval in parts of the youngest run's age: a run of 5 s is asked for every 0.1 s, one
+"""The interval in parts of the youngest run's age: a run of 4 s is asked for every 0.08 s, one
 of 10 s every 0.2 s, unless the bounds say otherwise."""
 
 

@@ -29,6 +29,11 @@ class Asked:
     dag_id: str | None
     request: Request
 
+    @property
+    def is_of_a_dag(self) -> bool:
+        """Whether it was made for one DAG, and not for all or none."""
+        return self.dag_id not in (None, "~")
+
 
 class FakeAirflow:
     """Speaks the part of Airflow's REST API that the gateway uses, from 3.1 to 3.3.

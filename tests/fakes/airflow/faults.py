@@ -120,6 +120,17 @@ def lost() -> Fault:
     return fault
 
 
+def lost_after(event: asyncio.Event) -> Fault:
+    """The same, and the connection breaks when the event is set."""
+
+    async def fault(through: Through) -> NoReturn:
+        await through()
+        await event.wait()
+        raise HangUp
+
+    return fault
+
+
 def hanging() -> Fault:
     """Nothing is done, and there is never an answer."""
 

@@ -131,20 +131,17 @@ REQUEST_INVALID = [
     invalid("everything at once", pb.InvokeRequest(request_id="é"), "dag_id", "request_id"),
 ]
 
-NOT_SERVED_YET = [
+RUN_TIMEOUTS = [
     invalid(
-        "on_deadline",
-        pb.InvokeRequest(dag_id="dag", on_deadline=pb.ON_DEADLINE_CANCEL),
-        "on_deadline",
-    ),
-    invalid(
-        "on_disconnect",
-        pb.InvokeRequest(dag_id="dag", on_disconnect=pb.ON_DISCONNECT_CANCEL),
-        "on_disconnect",
-    ),
-    invalid(
+        f"run_timeout of {duration.seconds} s and {duration.nanos} ns",
+        pb.InvokeRequest(dag_id="dag", run_timeout=duration),
         "run_timeout",
-        pb.InvokeRequest(dag_id="dag", run_timeout=Duration(seconds=5)),
-        "run_timeout",
-    ),
+    )
+    for duration in (
+        Duration(),
+        Duration(seconds=-5),
+        Duration(nanos=999_999),
+        Duration(seconds=365 * 24 * 3600 + 1),
+        Duration(seconds=2**63 - 1, nanos=2**31 - 1),
+    )
 ]

@@ -9,6 +9,7 @@ from typing import Any
 
 from grpc import StatusCode
 
+from dag_inference_server.ending.notes import cancelled
 from fakes.airflow import TEARDOWN_RULE, Dag, Kind, Task, faults, steps
 from integration.cases import AS_LAST_SEEN, ROUNDS, Case, of_run
 
@@ -156,7 +157,7 @@ RUN_ERRORS = [
             code=StatusCode.ABORTED,
             reason="RUN_CANCELLED",
             dag=partial(
-                Dag, "dag", *tasks, script=[*script, steps.cancel("dag-inference: enough")]
+                Dag, "dag", *tasks, script=[*script, steps.cancel(cancelled("by request"))]
             ),
             metadata=of_run(state),
         )

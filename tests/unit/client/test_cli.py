@@ -241,6 +241,16 @@ def test_after_a_deadline_the_way_back_is_shown(serve: Serve) -> None:
     assert hint in ended.stderr
 
 
+def test_after_a_deadline_that_ends_the_run_there_is_no_way_back(serve: Serve) -> None:
+    """Whoever asked for the run to be ended is not told to wait for it."""
+    target = serve(Invoke=abort("DEADLINE_EXCEEDED", grpc.StatusCode.DEADLINE_EXCEEDED))
+
+    shown = run("invoke", "iris", "--on-deadline", "cancel", "-t", target).stderr
+
+    assert "run grpc__1" in shown
+    assert "come back" not in shown
+
+
 def test_without_a_run_id_the_request_id_is_the_way_back(nobody: str) -> None:
     """Repeating with it cannot make a second run."""
     ended = run("invoke", "iris", "-t", nobody, "--request-id", "r1")
@@ -318,9 +328,13 @@ def test_help_and_docstring_show_the_exit_codes() -> None:
         assert line in (cli.__doc__ or "").splitlines()
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["kept", "cancelled"])
 @pytest.mark.parametrize("command", ["invoke", "stream"])
-def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str) -> None:
-    """The exit code is 130; the gateway learns it, and the user how to come back."""
+def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str, ends: bool) -> None:
+    """The exit code is 130; the gateway learns it, and the user what becomes of the run.
+
+    It goes on and there is a way back to it, unless the user wanted it to end.
+    """
     gone = Event()
 
     def hang(request: object, context: grpc.ServicerContext) -> pb.InvokeResponse:
@@ -341,7 +355,10 @@ def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str) -
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     script = f"{listen}; from dag_inference.cli import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, command, "iris", "-t", target],
+        [
+            *(sys.executable, "-W", "error", "-c", script, command, "iris", "-t", target),
+            *(["--on-disconnect", "cancel"] if ends else []),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -353,8 +370,9 @@ def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str) -
         output, errors = process.communicate(timeout=20)
 
     assert (process.returncode, output) == (130, "")
-    assert "Interrupted. The run grpc__1 goes on." in errors
-    assert f"dag-inference wait --target {target} iris grpc__1" in errors
+    becomes = "is cancelled, unless others wait for it" if ends else "goes on"
+    assert f"Interrupted. The run grpc__1 {becomes}." in errors
+    assert (f"dag-inference wait --target {target} iris grpc__1" in errors) is not ends
     assert "Traceback" not in errors
     assert gone.wait(5)
 

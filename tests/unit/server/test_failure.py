@@ -18,7 +18,8 @@ from dag_inference.errors import (
 from dag_inference_server.airflow import DagRun, Event, TaskInstance
 from dag_inference_server.catalog.plan import Plan
 from dag_inference_server.catalog.trigger_rules import TEARDOWN
-from dag_inference_server.invocation.failure import CANCEL_MARK, explain, task_failed
+from dag_inference_server.ending.notes import cancelled, limited, timed_out
+from dag_inference_server.invocation.failure import explain, task_failed
 
 MakeRun = Callable[..., DagRun]
 MakeInstance = Callable[..., TaskInstance]
@@ -144,11 +145,13 @@ def test_a_run_that_succeeded_may_still_have_no_result(
 @pytest.mark.parametrize(
     ("run", "note", "expected"),
     [
-        ("failed", f"{CANCEL_MARK}cancelled", "RunCancelled"),
+        ("failed", cancelled("by request"), "RunCancelled"),
+        ("failed", timed_out(timedelta(seconds=5)), "RunTimedOut"),
+        ("failed", limited(timedelta(seconds=5)), "RunTimedOut"),
         ("failed", None, "RunTimedOut"),
         ("failed", "", "RunTimedOut"),
-        ("failed", f"not ours: {CANCEL_MARK}", "RunTimedOut"),
-        ("success", f"{CANCEL_MARK}cancelled", "RunCancelled"),
+        ("failed", f"not ours: {cancelled('by request')}", "RunTimedOut"),
+        ("success", cancelled("by request"), "RunCancelled"),
     ],
 )
 def test_a_run_ended_from_outside_is_told_by_its_note(

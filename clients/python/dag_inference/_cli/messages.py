@@ -12,6 +12,7 @@ from grpc import StatusCode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dag_inference._requests import KeepOrCancel
     from dag_inference.errors import DagInferenceError, Subject
 
 _MAY_GO_ON = {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}
@@ -25,6 +26,8 @@ class WayBack:
     dag_id: str
     target: str
     request_id: str | None = None
+    on_deadline: KeepOrCancel = "keep"
+    on_disconnect: KeepOrCancel = "keep"
 
     def to(self, run_id: str | None) -> str | None:
         """What to do, in a sentence; `None` if there is no way."""
@@ -53,6 +56,10 @@ def say_failure(error: DagInferenceError, back: WayBack) -> None:
 
 def say_interrupted(run_id: str | None, back: WayBack) -> None:
     """Say what becomes of the run that the user broke off from."""
+    if back.on_disconnect == "cancel":
+        run = f"The run {run_id}" if run_id else "The run, if there is one,"
+        say(f"Interrupted. {run} is cancelled, unless others wait for it.")
+        return
     say(f"Interrupted. The run {run_id} goes on." if run_id else "Interrupted.")
     if way := back.to(run_id):
         say(f"  {way}")
@@ -75,5 +82,6 @@ def _advice(error: DagInferenceError, back: WayBack) -> Iterator[str]:
         yield f"{violation.field}: {violation.description}"
     if error.retry_after is not None:
         yield f"repeat after {error.retry_after.total_seconds():g} s"
-    if error.code in _MAY_GO_ON and (way := back.to(error.run_id)):
+    is_ended = error.code is StatusCode.DEADLINE_EXCEEDED and back.on_deadline == "cancel"
+    if error.code in _MAY_GO_ON and not is_ended and (way := back.to(error.run_id)):
         yield way

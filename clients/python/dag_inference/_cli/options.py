@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -46,7 +46,7 @@ Timeout = Annotated[
     typer.Option(
         metavar="SECONDS",
         parser=_seconds,
-        help="How long to wait. The run goes on after it.",
+        help="How long to wait.",
         show_default="the gateway's",
     ),
 ]
@@ -73,6 +73,14 @@ RunTimeout = Annotated[
         help="How long the run itself may take; then it is cancelled.",
         show_default="the DAG's own limit",
     ),
+]
+OnDeadline = Annotated[
+    Literal["keep", "cancel"],
+    typer.Option(help="What becomes of the run when [b]--timeout[/b] is over."),
+]
+OnDisconnect = Annotated[
+    Literal["keep", "cancel"],
+    typer.Option(help="What becomes of the run when this command is interrupted."),
 ]
 Comment = Annotated[str, typer.Option(help="Why, for the people who look at the run in Airflow.")]
 

@@ -25,8 +25,7 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`. An option that it does not serve yet is
-refused as `REQUEST_INVALID`.
+yet: it answers a bare `UNIMPLEMENTED`.
 
 # The run id comes first
 
@@ -67,7 +66,9 @@ class _OnDeadlineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDeadline
     ON_DEADLINE_KEEP: _OnDeadline.ValueType  # 1
     """The run goes on: come back with `Wait`."""
     ON_DEADLINE_CANCEL: _OnDeadline.ValueType  # 2
-    """The run is cancelled, once no other call here waits for it."""
+    """The run is ended as by `Cancel`, once no other call here waits for it. Not
+    if one of those has got the run's result or error.
+    """
 
 class OnDeadline(_OnDeadline, metaclass=_OnDeadlineEnumTypeWrapper):
     """What becomes of a run when the deadline of a call that waits for it passes."""
@@ -77,7 +78,9 @@ ON_DEADLINE_UNSPECIFIED: OnDeadline.ValueType  # 0
 ON_DEADLINE_KEEP: OnDeadline.ValueType  # 1
 """The run goes on: come back with `Wait`."""
 ON_DEADLINE_CANCEL: OnDeadline.ValueType  # 2
-"""The run is cancelled, once no other call here waits for it."""
+"""The run is ended as by `Cancel`, once no other call here waits for it. Not
+if one of those has got the run's result or error.
+"""
 Global___OnDeadline: _TypeAlias = OnDeadline  # noqa: Y015
 
 class _OnDisconnect:
@@ -91,7 +94,12 @@ class _OnDisconnectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDiscon
     ON_DISCONNECT_KEEP: _OnDisconnect.ValueType  # 1
     """The run goes on: come back with `Wait`."""
     ON_DISCONNECT_CANCEL: _OnDisconnect.ValueType  # 2
-    """The run is cancelled, once no other call here waits for it."""
+    """The run is ended as by `Cancel`, once no other call here waits for it, and
+    once it is known whether it was made. Not if one of those has got the run's
+    result or error. A call that is repeated after that with the same
+    `request_id` finds it cancelled. When it is the gateway that goes away, the
+    run goes on.
+    """
 
 class OnDisconnect(_OnDisconnect, metaclass=_OnDisconnectEnumTypeWrapper):
     """What becomes of a run when a caller that waits for it goes away."""
@@ -101,7 +109,12 @@ ON_DISCONNECT_UNSPECIFIED: OnDisconnect.ValueType  # 0
 ON_DISCONNECT_KEEP: OnDisconnect.ValueType  # 1
 """The run goes on: come back with `Wait`."""
 ON_DISCONNECT_CANCEL: OnDisconnect.ValueType  # 2
-"""The run is cancelled, once no other call here waits for it."""
+"""The run is ended as by `Cancel`, once no other call here waits for it, and
+once it is known whether it was made. Not if one of those has got the run's
+result or error. A call that is repeated after that with the same
+`request_id` finds it cancelled. When it is the gateway that goes away, the
+run goes on.
+"""
 Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
 
 class _ResultFormat:
@@ -661,10 +674,12 @@ class InvokeRequest(_message.Message):
 
     @_builtins.property
     def run_timeout(self) -> _duration_pb2.Duration:
-        """How long the run itself may take, counted from its trigger; then it is
-        cancelled, also when nobody waits for it any more. More than zero. When
-        several calls share a run by `request_id`, the first one's counts. Left
-        out: no limit but the DAG's own.
+        """How long the run itself may take, counted from when Airflow queued it; then
+        it is ended as by `Cancel`, also when nobody waits for it any more and when
+        the gateway was restarted meanwhile, and calls get `RUN_TIMED_OUT`. It stands
+        in the run's note: who changes that in Airflow lifts it. From a millisecond
+        to a year. When several calls share a run by `request_id`, the first one's
+        counts. Left out: no limit but the DAG's own.
         """
 
     def __init__(

@@ -185,17 +185,21 @@ class DagInferenceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Ends a run. Its teardown tasks still run, as Airflow does it. Calls that
-        wait for the run get `ABORTED`, `RUN_CANCELLED`. Ending a run that has
-        ended already changes nothing and is no error.
+        """Ends a run: Airflow marks it failed, tasks that run included, and its note
+        says that a gateway did it. Its teardown tasks still run, and the run goes on
+        until they have ended. Calls that wait for the run get `ABORTED`,
+        `RUN_CANCELLED`, unless its result was there already. Ending a run that has
+        ended changes nothing and is no error.
 
         Errors:
 
         * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `PERMISSION_DENIED`,
-        `DAG_NOT_ALLOWED`; `NOT_FOUND`, `DAG_NOT_FOUND` or `RUN_NOT_FOUND`;
-        `FAILED_PRECONDITION`, `RUN_NOT_OURS` or `AIRFLOW_DENIED`;
-        `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for
+        `DAG_NOT_ALLOWED`; `NOT_FOUND`, `RUN_NOT_FOUND`; `FAILED_PRECONDITION`,
+        `RUN_NOT_OURS` or `AIRFLOW_DENIED`; `INTERNAL`, `GATEWAY_BUG`: as for
         `Wait`.
+        * `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`,
+        `DEADLINE_EXCEEDED`: the run may have been ended or not. Repeat: that
+        does no harm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

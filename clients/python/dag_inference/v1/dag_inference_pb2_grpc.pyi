@@ -25,8 +25,7 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`. An option that it does not serve yet is
-refused as `REQUEST_INVALID`.
+yet: it answers a bare `UNIMPLEMENTED`.
 
 # The run id comes first
 
@@ -160,17 +159,21 @@ class DagInferenceStub:
     Errors: as for `Wait`.
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_dag_inference_pb2.CancelRequest, _dag_inference_pb2.CancelResponse]
-    """Ends a run. Its teardown tasks still run, as Airflow does it. Calls that
-    wait for the run get `ABORTED`, `RUN_CANCELLED`. Ending a run that has
-    ended already changes nothing and is no error.
+    """Ends a run: Airflow marks it failed, tasks that run included, and its note
+    says that a gateway did it. Its teardown tasks still run, and the run goes on
+    until they have ended. Calls that wait for the run get `ABORTED`,
+    `RUN_CANCELLED`, unless its result was there already. Ending a run that has
+    ended changes nothing and is no error.
 
     Errors:
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `PERMISSION_DENIED`,
-       `DAG_NOT_ALLOWED`; `NOT_FOUND`, `DAG_NOT_FOUND` or `RUN_NOT_FOUND`;
-       `FAILED_PRECONDITION`, `RUN_NOT_OURS` or `AIRFLOW_DENIED`;
-       `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for
+       `DAG_NOT_ALLOWED`; `NOT_FOUND`, `RUN_NOT_FOUND`; `FAILED_PRECONDITION`,
+       `RUN_NOT_OURS` or `AIRFLOW_DENIED`; `INTERNAL`, `GATEWAY_BUG`: as for
        `Wait`.
+     * `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`,
+       `DEADLINE_EXCEEDED`: the run may have been ended or not. Repeat: that
+       does no harm.
     """
     ListDags: _grpc.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]
     """Lists the DAGs that this gateway serves, in the order of their ids.
@@ -292,17 +295,21 @@ class DagInferenceAsyncStub(DagInferenceStub):
     Errors: as for `Wait`.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_dag_inference_pb2.CancelRequest, _dag_inference_pb2.CancelResponse]  # type: ignore[assignment]
-    """Ends a run. Its teardown tasks still run, as Airflow does it. Calls that
-    wait for the run get `ABORTED`, `RUN_CANCELLED`. Ending a run that has
-    ended already changes nothing and is no error.
+    """Ends a run: Airflow marks it failed, tasks that run included, and its note
+    says that a gateway did it. Its teardown tasks still run, and the run goes on
+    until they have ended. Calls that wait for the run get `ABORTED`,
+    `RUN_CANCELLED`, unless its result was there already. Ending a run that has
+    ended changes nothing and is no error.
 
     Errors:
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `PERMISSION_DENIED`,
-       `DAG_NOT_ALLOWED`; `NOT_FOUND`, `DAG_NOT_FOUND` or `RUN_NOT_FOUND`;
-       `FAILED_PRECONDITION`, `RUN_NOT_OURS` or `AIRFLOW_DENIED`;
-       `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for
+       `DAG_NOT_ALLOWED`; `NOT_FOUND`, `RUN_NOT_FOUND`; `FAILED_PRECONDITION`,
+       `RUN_NOT_OURS` or `AIRFLOW_DENIED`; `INTERNAL`, `GATEWAY_BUG`: as for
        `Wait`.
+     * `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`,
+       `DEADLINE_EXCEEDED`: the run may have been ended or not. Repeat: that
+       does no harm.
     """
     ListDags: _aio.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]  # type: ignore[assignment]
     """Lists the DAGs that this gateway serves, in the order of their ids.
@@ -451,17 +458,21 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _dag_inference_pb2.CancelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dag_inference_pb2.CancelResponse, _abc.Awaitable[_dag_inference_pb2.CancelResponse]]:
-        """Ends a run. Its teardown tasks still run, as Airflow does it. Calls that
-        wait for the run get `ABORTED`, `RUN_CANCELLED`. Ending a run that has
-        ended already changes nothing and is no error.
+        """Ends a run: Airflow marks it failed, tasks that run included, and its note
+        says that a gateway did it. Its teardown tasks still run, and the run goes on
+        until they have ended. Calls that wait for the run get `ABORTED`,
+        `RUN_CANCELLED`, unless its result was there already. Ending a run that has
+        ended changes nothing and is no error.
 
         Errors:
 
          * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `PERMISSION_DENIED`,
-           `DAG_NOT_ALLOWED`; `NOT_FOUND`, `DAG_NOT_FOUND` or `RUN_NOT_FOUND`;
-           `FAILED_PRECONDITION`, `RUN_NOT_OURS` or `AIRFLOW_DENIED`;
-           `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for
+           `DAG_NOT_ALLOWED`; `NOT_FOUND`, `RUN_NOT_FOUND`; `FAILED_PRECONDITION`,
+           `RUN_NOT_OURS` or `AIRFLOW_DENIED`; `INTERNAL`, `GATEWAY_BUG`: as for
            `Wait`.
+         * `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`,
+           `DEADLINE_EXCEEDED`: the run may have been ended or not. Repeat: that
+           does no harm.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,169 @@
+"""Which calls wait for which run here, and what becomes of a run that all of them have left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import structlog
+
+from dag_inference.errors import (
+    AirflowDenied,
+    ResultSkipped,
+    RunCancelled,
+    RunDeleted,
+    RunTimedOut,
+    TaskFailed,
+)
+from dag_inference_server.airflow import AirflowApi, NotFound, until_answered
+from dag_inference_server.ending.end import end_run
+from dag_inference_server.ending.notes import cancelled
+
+T = TypeVar("T")
+RunKey: TypeAlias = tuple[str, str]
+"""DAG id and run id."""
+
+log = structlog.get_logger(__name__)
+
+_SETTLED = (TaskFailed, RunCancelled, RunDeleted, RunTimedOut, ResultSkipped)
+"""Errors that are the run's own: there is nothing left that cancelling would stop for a caller."""
+
+_AT_ONCE = 2
+"""Runs that are ended at once. Ten thousand that are left together must not go before the
+results of others."""
+
+_GIVE_UP_AFTER = 600
+"""Seconds until a run is left alone that cannot be ended."""
+
+
+class NobodyWaits(Exception):
+    """What was to be sent is wanted by nobody any more."""
+
+
+@dataclass(slots=True, eq=False)
+class _Attended:
+    """One run that calls wait for."""
+
+    calls: int = 0
+    why: str | None = None
+    """Why it is to be ended once nobody waits for it; `None` if it is not."""
+    under_way: list[asyncio.Task[Any]] = field(default_factory=list)
+    """Triggers that were sent and not answered when their callers left."""
+
+
+class Attendee:
+    """One call that waits for a run."""
+
+    def __init__(self, run: _Attended, why: Callable[[], str | None]) -> None:
+        """Wait for `run`; `why` says why it is to be ended if this call gives up now."""
+        self._run = run
+        self._why = why
+        self._has_left = False
+
+    async def see_through(self, trigger: Coroutine[Any, Any, T]) -> T:
+        """Await a trigger of which the outcome has to be known, also when the caller has left."""
+        task = asyncio.create_task(trigger)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._has_left = True
+            if self._why() is None:
+                task.cancel()
+            else:
+                self._run.under_way.append(task)
+                # Whether anybody asks for its outcome depends on who else waits.
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    def check_here(self) -> None:
+        """Raise `NobodyWaits` if the caller has left: what is not sent yet need not be."""
+        if self._has_left:
+            raise NobodyWaits
+
+    def leave(self) -> None:
+        """Give up."""
+        self._run.why = self._why() or self._run.why
+
+
+class Attendance:
+    """Counts the calls of each run, and ends runs whose callers wanted that when they left."""
+
+    def __init__(self, api: AirflowApi) -> None:
+        """Nobody is here."""
+        self._api = api
+        self._runs: dict[RunKey, _Attended] = {}
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._endings: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    @contextmanager
+    def attend(self, key: RunKey, why: Callable[[], str | None]) -> Iterator[Attendee]:
+        """Wait for a run inside the block.
+
+        Args:
+            key: The run, which need not exist yet.
+            why: Says why the run is to be ended, if the call gives up just now; `None` to keep it.
+        """
+        run = self._runs.setdefault(key, _Attended())
+        run.calls += 1
+        attendee = Attendee(run, why)
+        try:
+            yield attendee
+            run.why = None
+        except _SETTLED:
+            run.why = None
+            raise
+        except asyncio.CancelledError:
+            if not self._is_closing:
+                attendee.leave()
+            raise
+        finally:
+            run.calls -= 1
+            if not run.calls:
+                del self._runs[key]
+                self._end_if_wanted(key, run)
+
+    def close(self) -> None:
+        """Keep the runs of the calls that leave from now on: it is the gateway that leaves."""
+        self._is_closing = True
+
+    async def finish(self, seconds: float) -> None:
+        """End what is to be ended, for so long; the rest stays as it is."""
+        if self._endings:
+            _, late = await asyncio.wait(self._endings, timeout=seconds)
+            for ending in late:
+                ending.cancel()
+
+    def _end_if_wanted(self, key: RunKey, run: _Attended) -> None:
+        if run.why is None:
+            for trigger in run.under_way:
+                trigger.cancel()
+            return
+        ending = asyncio.create_task(self._end(key, run, run.why))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+
+    async def _end(self, key: RunKey, run: _Attended, why: str) -> None:
+        outcomes = await asyncio.gather(*run.under_way, return_exceptions=True)
+        if outcomes and all(isinstance(outcome, NobodyWaits) for outcome in outcomes):
+            return
+        async with self._turn:
+            if (others := self._runs.get(key)) is not None:
+                # They came meanwhile, and wait: when they have left.
+                others.why = others.why or why
+                return
+            with suppress(NotFound):
+                await self._until_ended(key, cancelled(f"because {why}"))
+
+    async def _until_ended(self, key: RunKey, note: str) -> None:
+        dag_id, run_id = key
+        try:
+            async with asyncio.timeout(_GIVE_UP_AFTER):
+                run = await until_answered(lambda: end_run(self._api, dag_id, run_id, note))
+        except (AirflowDenied, TimeoutError) as error:
+            log.warning("run_not_ended", dag_id=dag_id, run_id=run_id, error=str(error))
+        else:
+            log.info("run_ended", dag_id=dag_id, run_id=run_id, run_state=run.state, note=note)
