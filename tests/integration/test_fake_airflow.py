@@ -16,6 +16,7 @@ from fakes.airflow import Dag, FakeAirflow, Run, Task, answers
 def run() -> Run:
     """A run with a value."""
     made = Dag("dag", Task("predict"), tags=["result:predict"]).trigger("grpc-1", {"a": 1})
+    made.log("predict", "caught", ValueError("handled"))
     made.finish("predict", 1)
     made.end("success")
     return made
@@ -39,6 +40,10 @@ BODIES: dict[str, tuple[Any, Callable[[Run], answers.Body]]] = {
     "XComResponseNative": (
         models.XComResponseNative,
         lambda run: answers.xcom(run, "predict", -1),
+    ),
+    "TaskInstancesLogResponse": (
+        models.TaskInstancesLogResponse,
+        lambda run: answers.task_log(run, "predict", -1, 1),
     ),
     "DAGRunCollectionResponse": (
         models.DAGRunCollectionResponse,

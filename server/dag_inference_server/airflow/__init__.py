@@ -7,6 +7,8 @@ from dag_inference_server.airflow.answers import (
     DagDetails,
     DagRun,
     Event,
+    LoggedException,
+    LogLine,
     Task,
     TaskInstance,
 )
@@ -24,6 +26,8 @@ __all__ = [
     "DagRun",
     "Event",
     "Listings",
+    "LogLine",
+    "LoggedException",
     "NotFound",
     "Refused",
     "RunExists",

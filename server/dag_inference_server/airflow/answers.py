@@ -123,6 +123,22 @@ class Event(_Answer):
     """The request that did it, as JSON, if it was one."""
 
 
+class LoggedException(_Answer):
+    """An exception that was logged: its class, without the module, and its text."""
+
+    exc_type: str
+    exc_value: str
+
+
+class LogLine(_Answer):
+    """A line of a task's log that has an exception."""
+
+    event: str
+    """What happened, in the words of whoever logged it."""
+    error_detail: tuple[LoggedException, ...]
+    """The exception, then the one that it was raised from or while handling, and so on."""
+
+
 class EventPage(_Answer):
     """A page of the event log."""
 

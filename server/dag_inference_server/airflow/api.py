@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from airflow_client.client import (
     XComApi,
 )
 from async_lru import alru_cache
+from pydantic import ValidationError
 
 from dag_inference.errors import AirflowUnavailable
 from dag_inference_server.airflow.answer import RETRY_AFTER, Answer, ModelT
@@ -34,6 +36,7 @@ from dag_inference_server.airflow.answers import (
     DagSource,
     Event,
     EventPage,
+    LogLine,
     Task,
     TaskCollection,
     TaskInstance,
@@ -56,6 +59,11 @@ RESULT_KEY = "return_value"
 
 
 _NO_SUCH_DAG = "dag_inference_check_no_such_dag"
+
+
+_LOG_TAIL = 256 * 1024
+"""Bytes of a log that are looked at. An exception stands near the end, but for what the task
+printed last, which Airflow may put behind it."""
 
 
 _VERSION_LIVES = 60.0
@@ -137,6 +145,15 @@ class AirflowApi:
         """
         with suppress(NotFound):
             await self.value(_NO_SUCH_DAG, _NO_SUCH_DAG, _NO_SUCH_DAG, -1)
+
+    async def prove_may_read_logs(self) -> None:
+        """Ask for what only an account that may read task logs is refused as "not found".
+
+        Raises:
+            AirflowDenied: The account may not.
+        """
+        with suppress(NotFound):
+            await self.task_log(_NO_SUCH_DAG, _NO_SUCH_DAG, _NO_SUCH_DAG, -1, 1, within=5)
 
     async def dag(self, dag_id: str) -> DagDetails:
         """The newest version of a DAG, paused or broken included.
@@ -329,6 +346,46 @@ class AirflowApi:
             order_by=["id"],
         )
 
+    async def task_log(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        map_index: int,
+        try_number: int,
+        *,
+        within: float,
+    ) -> list[LogLine]:
+        """The lines with exceptions at the end of a log, in their order.
+
+        Asked once and given up after `within` seconds: a log can be as long as it likes, and
+        lie anywhere. As lines of JSON, so that what is cut off in front still has whole lines,
+        and that Airflow streams the log instead of building one document of all of it.
+
+        Raises:
+            NotFound: No such try.
+            AirflowDenied: The account may not read logs, which not every account may.
+        """
+        operation = partial(
+            self._task_instances.get_log_without_preload_content,
+            dag_id,
+            run_id,
+            task_id,
+            try_number,
+            map_index=map_index,
+            # The parameter `accept` sends a second header beside the client's own.
+            _headers={"Accept": "application/x-ndjson"},
+        )
+        try:
+            async with asyncio.timeout(within):
+                return await self._transport.send_once(
+                    operation, _read_log, Lane.LOG, tail=_LOG_TAIL
+                )
+        except TimeoutError:
+            raise AirflowUnavailable(
+                "Airflow does not hand over a log in time", retry_after=RETRY_AFTER
+            ) from None
+
     async def _read(
         self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
     ) -> ModelT:
@@ -351,6 +408,16 @@ def _read_results(answer: Answer) -> dict[str, Any]:
         raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
     results: dict[str, Any] = last.get("results", {})
     return results
+
+
+def _read_log(answer: Answer) -> list[LogLine]:
+    lines = []
+    for line in granted(answer).body.splitlines():
+        # Most lines have no exception, and cost no reading.
+        if b'"error_detail"' in line:
+            with suppress(ValidationError):
+                lines.append(LogLine.model_validate_json(line))
+    return lines
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.clock import Clock
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
+from dag_inference_server.airflow.tail import end_of
 
 T = TypeVar("T")
 
@@ -30,17 +31,21 @@ class Lane(Enum):
     """Requests that wait for each other, and for no others.
 
     A burst of ten thousand triggers must hold up neither the results of the calls before
-    it nor the one poll that all of them wait for.
+    it nor the one poll that all of them wait for, and slow logs of failures nothing at all.
     """
 
     TRIGGER = "trigger"
     READ = "read"
     POLL = "poll"
+    LOG = "log"
 
 
-_POLLS = 5
+_POLLS = 4
 """The polls for calls and for streams, the rounds and the look for unfinished runs, a request
-each at a time; and a login."""
+each at a time. A login takes the place of one."""
+
+_LOGS = 2
+"""A log may be slow to read, and an error goes out without it."""
 
 _KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
@@ -67,7 +72,8 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside five of polls.
+            connections: Requests at once, triggers and reads half each, beside six of polls
+                and logs.
         """
         self.url = url
         self.client = Writer(Configuration(host=url))
@@ -76,7 +82,12 @@ class Transport:
         if credentials.token:
             self.client.configuration.access_token = credentials.token.get_secret_value()
         reads = (connections + 1) // 2
-        sizes = {Lane.TRIGGER: max(connections - reads, 1), Lane.READ: reads, Lane.POLL: _POLLS}
+        sizes = {
+            Lane.TRIGGER: max(connections - reads, 1),
+            Lane.READ: reads,
+            Lane.POLL: _POLLS,
+            Lane.LOG: _LOGS,
+        }
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in sizes.items()}
         self._session = aiohttp.ClientSession(
             # The lanes are the limit.
@@ -109,13 +120,23 @@ class Transport:
         """
         return await a_few_times(lambda: self.send_once(operation, read, lane))
 
-    async def send_once(self, operation: Operation, read: Callable[[Answer], T], lane: Lane) -> T:
-        """Send a request as `send` does, but once, not counting a refreshed token."""
+    async def send_once(
+        self,
+        operation: Operation,
+        read: Callable[[Answer], T],
+        lane: Lane,
+        *,
+        tail: int | None = None,
+    ) -> T:
+        """Send a request as `send` does, but once, not counting a refreshed token.
+
+        With `tail`, only so many bytes of the end of the answer are kept and read.
+        """
         token = await self._token()
-        answer = await self._send(operation, lane)
+        answer = await self._send(operation, lane, tail)
         if self._credentials.username and _is_stale(answer):
             await self._renew(token)
-            answer = await self._send(operation, lane)
+            answer = await self._send(operation, lane, tail)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
@@ -161,15 +182,15 @@ class Transport:
             return "Airflow wants an account, and none is set"
         return "Airflow refuses the gateway's token"
 
-    async def _send(self, operation: Operation, lane: Lane) -> Answer:
+    async def _send(self, operation: Operation, lane: Lane, tail: int | None = None) -> Answer:
         async with self._lanes[lane]:
-            answer = await self._exchange(operation())
+            answer = await self._exchange(operation(), tail)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
         return answer
 
-    async def _exchange(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request, tail: int | None) -> Answer:
         try:
             async with (
                 self._session.request(
@@ -181,7 +202,7 @@ class Transport:
                 ) as response,
             ):
                 self._read_clock(response.headers.get("Date", ""))
-                return Answer(response.status, await response.read())
+                return Answer(response.status, await _body(response, tail))
         except (aiohttp.ClientError, OSError) as error:
             raise AirflowUnavailable(
                 f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
@@ -192,6 +213,12 @@ class Transport:
         if date != self._date and (moment := _server_time(date)) is not None:
             self.clock.saw(moment)
         self._date = date
+
+
+async def _body(response: aiohttp.ClientResponse, tail: int | None) -> bytes:
+    if tail is None:
+        return await response.read()
+    return await end_of(response.content.iter_any(), tail)
 
 
 def _is_stale(answer: Answer) -> bool:

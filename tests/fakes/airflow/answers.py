@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from fakes.airflow import task_logs
 from fakes.airflow.state import Dag, Event, Run, Task, TaskInstance, Version
 
 Body: TypeAlias = dict[str, Any]
@@ -229,6 +230,12 @@ def xcom(run: Run, task_id: str, map_index: int) -> Body:
         "run_after": stamp(run.run_after),
         "value": run.values[task_id, map_index],
     }
+
+
+def task_log(run: Run, task_id: str, map_index: int, try_number: int) -> Body:
+    """`TaskInstancesLogResponse`."""
+    entries = run.logs.get((task_id, map_index, try_number), [])
+    return {"content": task_logs.lines(entries), "continuation_token": None}
 
 
 def event(run: Run, event: Event) -> Body:

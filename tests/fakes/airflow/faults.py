@@ -55,9 +55,14 @@ def html(status: int) -> Fault:
 
 def empty() -> Fault:
     """Something answers with nothing."""
+    return answered(b"")
+
+
+def answered(body: bytes) -> Fault:
+    """Something answers with this, and Airflow has not been asked."""
 
     async def fault(_: Through) -> Reply:
-        return Reply(200)
+        return Reply(200, body)
 
     return fault
 
@@ -97,6 +102,27 @@ def cut_off() -> Fault:
     async def fault(through: Through) -> Reply:
         reply = await through()
         return replace(reply, cut_after=len(reply.body) // 2)
+
+    return fault
+
+
+def stalled() -> Fault:
+    """Airflow does it, and half of its answer arrives, and then no more."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        return replace(reply, cut_after=len(reply.body) // 2, stalls=True)
+
+    return fault
+
+
+def padded(lines: int) -> Fault:
+    """A log has so many lines more, of 100 bytes each, before its own."""
+
+    async def fault(through: Through) -> Reply:
+        reply = await through()
+        line = b'{"timestamp":null,"event":"%s"}\n' % (b"." * 68)
+        return replace(reply, body=line * lines + reply.body)
 
     return fault
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from fakes.airflow import answers
+from fakes.airflow import answers, task_logs
 from fakes.airflow.state import Dag, Run, TaskInstance, Version
 from fakes.airflow.wire import Reply, Request
 
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     VALUE = "value"
     WAIT = "wait"
     EVENTS = "events"
+    LOG = "log"
     UNKNOWN = "unknown"
     """No route of Airflow that the fake has."""
 
@@ -274,6 +275,22 @@ class Routes:
             raise Refusal(404, f"XCom entry with key: `{key}` not found")
         return json_reply(answers.xcom(run, task_id, map_index))
 
+    def log(
+        self, request: Request, dag_id: str, run_id: str, task_id: str, try_number: str
+    ) -> Reply:
+        """`GET …/taskInstances/{task_id}/logs/{try_number}`, as JSON or as lines of JSON."""
+        dag = self._dags.get(dag_id)
+        run = dag.runs.get(run_id) if dag else None
+        map_index = int(_one(request, "map_index") or -1)
+        instance = run.instances.get((task_id, map_index)) if run else None
+        if run is None or instance is None or int(try_number) > instance.try_number:
+            raise Refusal(404, "TaskInstance not found")
+        body = answers.task_log(run, task_id, map_index, int(try_number))
+        if request.headers.get("accept") == "application/x-ndjson":
+            lines = task_logs.ndjson(body["content"])
+            return Reply(200, lines, {"content-type": "application/x-ndjson"})
+        return json_reply(body)
+
     async def wait(self, request: Request, dag_id: str, run_id: str) -> Reply:
         """`GET /dags/{dag_id}/dagRuns/{run_id}/wait`: all lines at once, at the end."""
         run = self._run(dag_id, run_id)
@@ -423,6 +440,7 @@ TABLE: Sequence[tuple[str, str, Kind, Answer]] = [
         ("GET", f"{_RUN}/taskInstances", Kind.RUN_INSTANCES, Routes.run_instances),
         ("GET", f"{_RUN}/taskInstances/([^/]+)", Kind.INSTANCE, Routes.instance),
         ("GET", rf"{_RUN}/taskInstances/([^/]+)/(-?\d+)", Kind.INSTANCE, Routes.instance),
+        ("GET", rf"{_RUN}/taskInstances/([^/]+)/logs/(\d+)", Kind.LOG, Routes.log),
         (
             "GET",
             f"{_RUN}/taskInstances/([^/]+)/xcomEntries/([^/]+)",

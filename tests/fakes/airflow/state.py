@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, TypeAlias
 
+from fakes.airflow.task_logs import TASK_FAILED, Entry
+
 Step: TypeAlias = "Callable[[Run], object]"
 """Something that happens to a run: see `steps.py`."""
 
@@ -191,6 +193,8 @@ class Run:
         }
         self.values: dict[tuple[str, int], Any] = {}
         self.events: list[Event] = []
+        self.logs: dict[tuple[str, int, int], list[Entry]] = {}
+        """By task id, map index and try."""
 
     @property
     def is_final(self) -> bool:
@@ -269,10 +273,21 @@ class Run:
             self.values[task_id, map_index] = value
         self._write(self.instance(task_id, map_index), "success")
 
-    def fail(self, task_id: str, map_index: int = -1) -> None:
-        """Let a task fail for good."""
+    def fail(self, task_id: str, map_index: int = -1, raises: BaseException | None = None) -> None:
+        """Let a task fail for good; without an exception, somebody has marked it."""
         self._run_if_not_running(task_id, map_index)
+        if raises is not None:
+            self.log(task_id, TASK_FAILED, raises, map_index)
         self._write(self.instance(task_id, map_index), "failed")
+
+    def log(
+        self, task_id: str, event: str, raised: BaseException | None = None, map_index: int = -1
+    ) -> None:
+        """Let a task, or its runner, log something."""
+        self._run_if_not_running(task_id, map_index)
+        key = (task_id, map_index, self.instance(task_id, map_index).try_number)
+        entry = Entry(self.dag.clock.now(), event, raised)
+        self.logs.setdefault(key, []).append(entry)
 
     def fail_fast(self, task_id: str) -> None:
         """Let a task fail in a DAG with `fail_fast`: all that has not ended ends with it."""

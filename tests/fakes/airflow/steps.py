@@ -22,9 +22,14 @@ def finish(task_id: str, value: Any = None, map_index: int = -1) -> Step:
     return lambda run: run.finish(task_id, value, map_index)
 
 
-def fail(task_id: str, map_index: int = -1) -> Step:
+def fail(task_id: str, map_index: int = -1, raises: BaseException | None = None) -> Step:
     """A task fails for good."""
-    return lambda run: run.fail(task_id, map_index)
+    return lambda run: run.fail(task_id, map_index, raises)
+
+
+def log(task_id: str, event: str, raised: BaseException | None = None) -> Step:
+    """A task logs something."""
+    return lambda run: run.log(task_id, event, raised)
 
 
 def retry(task_id: str) -> Step:

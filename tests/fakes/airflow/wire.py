@@ -34,6 +34,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     """Send only so many of the bytes that are promised, then close the connection."""
+    stalls: bool = False
+    """Leave the connection open then, and never send the rest."""
 
 
 class HangUp(Exception):
@@ -85,6 +87,8 @@ class HttpServer:
                 reply = await self._handle(request)
                 writer.write(_encoded(reply))
                 await writer.drain()
+                if reply.stalls:
+                    await asyncio.Event().wait()
                 if reply.cut_after is not None:
                     break
         except (HangUp, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
