@@ -50,6 +50,8 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
                 raise CheckFailed(f"Whether the account may {what} is unknown: {error}.") from error
             yield f"The account may {what}."
         yield await _told_of_listings(Listings(api, transport, prefix=settings.run_id_prefix))
+        if settings.task_exceptions:
+            yield await _told_of_logs(api)
     finally:
         await transport.close()
 
@@ -64,3 +66,13 @@ async def _told_of_listings(listings: Listings) -> str:
         "The account may not list runs of all DAGs: the gateway asks for the runs of each DAG by "
         "itself, which costs more the more DAGs are called at once."
     )
+
+
+async def _told_of_logs(api: AirflowApi) -> str:
+    try:
+        await api.prove_may_read_logs()
+    except AirflowDenied:
+        return "The account may not read task logs: errors do not tell what a failed task raised."
+    except AirflowUnavailable as error:
+        raise CheckFailed(f"Whether task logs can be read is unknown: {error}.") from error
+    return "The account may read task logs."

@@ -31,6 +31,7 @@ from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.invocation import Invocations
+from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
 from dag_inference_server.watcher import Pace, Watcher
@@ -89,12 +90,21 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
     )
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
+    reports = FailureReports(api, reads_logs=settings.task_exceptions)
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
     run_ids = RunIds(settings.run_id_prefix)
     health, server, ready = Health(), _server(settings), asyncio.Event()
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
-            Invocations(api, catalog, watcher, run_ids, attendance=attendance, timeouts=timeouts),
+            Invocations(
+                api,
+                catalog,
+                watcher,
+                run_ids,
+                reports=reports,
+                attendance=attendance,
+                timeouts=timeouts,
+            ),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
             Limits(
                 default_deadline=settings.default_deadline,

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
     allow_result_task_ids: bool = True
     """Whether a request may name the tasks whose values it wants."""
 
+    task_exceptions: bool = True
+    """Whether the error of a failed task tells its exception, class and first line. They are read
+    from the task's log, which the account has to be allowed to read, and which holds the error up
+    for 0.3 s at most."""
+
     default_deadline: float = Field(default=300, gt=0)
     """How long a call without a deadline waits."""
 

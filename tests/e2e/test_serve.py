@@ -124,6 +124,7 @@ def test_check_when_all_is_well(run: Run, standalone: Standalone) -> None:
     assert "Airflow 3.3.2 answers" in ran.stdout
     assert "The account may trigger runs." in ran.stdout
     assert "The account may read XComs." in ran.stdout
+    assert "The account may read task logs." in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=lambda: {"dag_id": "dag"})
     """All of it."""
+    says: str = ""
+    """What of the DAG's own words the message ends with."""
     violations: Sequence[str] = ()
     """The fields that `BadRequest` names."""
     resource: tuple[str, str] | None = None

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from fakes.airflow import Dag, FakeAirflow
+from fakes.airflow import Dag, FakeAirflow, steps
 from integration.cases import AS_LAST_SEEN, RUN, Case
 from integration.error_rows.of_airflow import AIRFLOW_DENIED, AIRFLOW_UNAVAILABLE
 from integration.error_rows.of_dags import DAG_ERRORS
+from integration.error_rows.of_exceptions import EXCEPTIONS
 from integration.error_rows.of_requests import REQUEST_INVALID, RUN_TIMEOUTS
 from integration.error_rows.of_runs import RUN_ERRORS
 from integration.gateway import Gateway
@@ -22,6 +23,7 @@ TABLE = [
     *RUN_TIMEOUTS,
     *DAG_ERRORS,
     *RUN_ERRORS,
+    *EXCEPTIONS,
     *AIRFLOW_DENIED,
     *AIRFLOW_UNAVAILABLE,
 ]
@@ -35,12 +37,24 @@ def settings(case: Case) -> dict[str, Any]:
 
 OF_PYTHON = re.compile(r"Traceback|Error\b|Exception|object at 0x|sys\.|<class")
 
-LONGEST = Case(
-    name="in letters that take twelve bytes each",
-    code=StatusCode.INVALID_ARGUMENT,
-    reason="CONF_INVALID",
-    dag=lambda: Dag("dag", refuse=lambda _: f"Invalid input for param {'😀' * 300}: {'😀' * 900}"),
-)
+OF_LONG_NAME = type("ä" * 300, (Exception,), {})
+
+LONGEST = [
+    Case(
+        name="in letters that take twelve bytes each",
+        code=StatusCode.INVALID_ARGUMENT,
+        reason="CONF_INVALID",
+        dag=lambda: Dag(
+            "dag", refuse=lambda _: f"Invalid input for param {'😀' * 300}: {'😀' * 900}"
+        ),
+    ),
+    Case(
+        name="in letters that take twelve bytes each",
+        code=StatusCode.ABORTED,
+        reason="TASK_FAILED",
+        dag=lambda: Dag("dag", script=[steps.fail("predict", raises=OF_LONG_NAME("😀" * 900))]),
+    ),
+]
 
 
 @pytest.mark.parametrize("case", TABLE, ids=str)
@@ -59,7 +73,8 @@ async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None
     assert ("grpc-retry-pushback-ms" in failed.trailers) == case.retry
     assert (failed.status.code, failed.status.message) == (failed.code.value[0], failed.message)
     assert len(failed.encoded) < 4096
-    assert not OF_PYTHON.search(failed.message)
+    assert failed.message.endswith(case.says)
+    assert not OF_PYTHON.search(failed.message.removesuffix(case.says))
 
     runs = {run.run_id: RUN for run in airflow.made}
     told = {key: runs.get(value, value) for key, value in failed.metadata.items()}
@@ -71,7 +86,7 @@ async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None
     assert case.asks or not any(asked.is_of_a_dag for asked in airflow.asked)
 
 
-@pytest.mark.parametrize("case", [LONGEST], ids=str)
+@pytest.mark.parametrize("case", LONGEST, ids=str)
 async def test_no_status_is_too_long(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None:
     """Texts are cut so that every client takes the status, whatever letters they are of."""
     airflow.add(case.dag())

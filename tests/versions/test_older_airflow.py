@@ -80,6 +80,23 @@ def test_a_failure_does_not_wait_for_a_clean_up(
     eventually(lambda: airflow.ui.run(*run)["state"] == "success")
 
 
+def test_what_a_task_raised(client: DagInferenceClient) -> None:
+    """A log has the same form, and tells what ended the try.
+
+    A busy API server may not hand it over as quickly as an error goes out.
+    """
+
+    def failed() -> TaskFailed:
+        with pytest.raises(TaskFailed) as caught:
+            client.call("raises", request_id="raises", timeout=90)
+        return caught.value
+
+    eventually(lambda: failed().exception_type)
+    error = failed()
+    assert error.exception_type == "ValueError"
+    assert error.message == "task work [0] failed on try 1: ValueError: no 7"
+
+
 def test_several_calls_at_once(client: DagInferenceClient, airflow: OlderAirflow) -> None:
     """Every call gets the result of its own run, also beside runs that are nobody's call."""
 

@@ -259,10 +259,23 @@ class RunNotOurs(RunError):
 
 
 class TaskFailed(RunError):
-    """A task that the result depends on failed for good. `subject` names it."""
+    """A task that the result depends on failed for good. `subject` names it.
+
+    Where the gateway could read the task's log, the message ends with what the task raised.
+    """
 
     code = StatusCode.ABORTED
     reason = "TASK_FAILED"
+
+    @property
+    def task_id(self) -> str | None:
+        """The task."""
+        return self.subject.task_id
+
+    @property
+    def exception_type(self) -> str | None:
+        """The class of what it raised, without its module; `None` if that is not known."""
+        return self.subject.exception_type
 
 
 class RunCancelled(RunError):

@@ -41,6 +41,7 @@ from dag_inference_server.invocation.call import (
     Outcome,
 )
 from dag_inference_server.invocation.refusal import refusal
+from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.invocation.wait import Flight, Wait
 from dag_inference_server.results.struct import canonical
@@ -59,6 +60,7 @@ class Invocations:
         watcher: Watcher,
         run_ids: RunIds,
         *,
+        reports: FailureReports,
         attendance: Attendance,
         timeouts: RunTimeouts,
     ) -> None:
@@ -69,6 +71,7 @@ class Invocations:
         self._run_ids = run_ids
         self._attendance = attendance
         self._timeouts = timeouts
+        self._reports = reports
 
     async def invoke(self, call: Call, listener: Listener) -> Outcome:
         """Trigger a run and wait for its result.
@@ -205,7 +208,8 @@ class Invocations:
         self._timeouts.expect(flight.run)
         flight.stopwatch.accepted()
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
-        return await Wait(self._api, self._watcher, follower, flight, plan).outcome()
+        wait = Wait(self._api, self._watcher, follower, self._reports, flight, plan)
+        return await wait.outcome()
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""

@@ -21,6 +21,11 @@ class Stopwatch:
         self._known: float | None = None
         self._known_at: datetime | None = None
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its making."""
+        return time.monotonic() - self._start
+
     def accepted(self) -> None:
         """The run exists."""
         self._accepted = time.monotonic()

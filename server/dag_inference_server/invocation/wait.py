@@ -10,6 +10,7 @@ from grpc import StatusCode
 from dag_inference.errors import (
     AirflowDenied,
     AirflowUnavailable,
+    DagInferenceError,
     DagPaused,
     ResultSkipped,
     ResultTaskUnknown,
@@ -36,6 +37,7 @@ from dag_inference_server.invocation.call import (
 )
 from dag_inference_server.invocation.failure import explain, task_failed
 from dag_inference_server.invocation.interventions import KINDS, ended_by_hand
+from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.verdict import (
     Ended,
@@ -88,6 +90,11 @@ class Flight:
         state = self.run.state if self.run else None
         return Subject(self.wanted.dag_id, self.run_id, state)
 
+    @property
+    def time_left(self) -> float:
+        """Seconds until the answer has to be ready."""
+        return self.wanted.patience - self.stopwatch.elapsed
+
 
 class _Moved(Exception):
     """What was taken for the result is no longer there: the run goes on."""
@@ -100,6 +107,7 @@ class Wait:
     api: AirflowApi
     watcher: Watcher
     follower: Follower
+    reports: FailureReports
     flight: Flight
     plan: Plan
     listed: set[str] = field(default_factory=set)
@@ -245,7 +253,7 @@ class Wait:
             events = await self._events()
         error = explain(self.plan, self._run, instances, events)
         if error is not None:
-            raise error
+            raise await self._reported(error)
         if self.plan.task_ids:
             raise RunCancelled("the run was ended before its result tasks had run")
         self.flight.stopwatch.known()
@@ -299,7 +307,15 @@ class Wait:
             instances = await self._read_run()
         if events is None and self._is_being_ended(instance, instances):
             return
-        raise explain(self.plan, self._run, instances, events) or task_failed(self._run, instance)
+        error = explain(self.plan, self._run, instances, events)
+        raise await self._reported(error or task_failed(self._run, instance))
+
+    async def _reported(self, error: DagInferenceError) -> DagInferenceError:
+        """The error with all that there is to tell of the task that it names."""
+        task_id, map_index = error.subject.task_id, error.subject.map_index
+        named = (task_id or "", -1 if map_index is None else map_index)
+        instance = self.follower.look().instances.get(named)
+        return await self.reports.complete(error, instance, time_left=self.flight.time_left)
 
     async def _events(self) -> list[Event] | None:
         """What was done to the run from outside since it was queued, if that can be read."""

@@ -66,10 +66,17 @@ def speak(request: object, context: grpc.ServicerContext) -> Iterator[pb.InvokeS
     yield pb.InvokeStreamResponse(result=response)
 
 
-def abort(reason: str, code: grpc.StatusCode, *details: Any) -> Callable[..., Any]:
+def abort(
+    reason: str,
+    code: grpc.StatusCode,
+    *details: Any,
+    message: str = "It went wrong.",
+    **subject: str,
+) -> Callable[..., Any]:
     """A method that ends with a reason of the contract."""
-    status = Status(code=code.value[0], message="It went wrong.")
-    subject = {"dag_id": "iris", "run_id": "grpc__1", "task_id": "predict", "try_number": "2"}
+    status = Status(code=code.value[0], message=message)
+    known = {"dag_id": "iris", "run_id": "grpc__1", "task_id": "predict", "try_number": "2"}
+    subject = known | subject
     for detail in (ErrorInfo(reason=reason, domain=DOMAIN, metadata=subject), *details):
         status.details.add().Pack(detail)
 
@@ -215,6 +222,27 @@ def test_a_failure_says_what_it_is_about(serve: Serve) -> None:
         "  DAG iris",
         "  run grpc__1",
         "  task predict, try 2",
+    ]
+
+
+def test_what_a_task_raised_is_said(serve: Serve) -> None:
+    """With its text first; the code that an operator chose for it is no exit code of its own."""
+    method = abort(
+        "TASK_FAILED",
+        grpc.StatusCode.INVALID_ARGUMENT,
+        message="task predict [3] failed on try 2: ValueError: bad input",
+        map_index="3",
+        exception_type="ValueError",
+    )
+
+    ended = run("invoke", "iris", "-t", serve(Invoke=method))
+
+    assert ended.exit_code == 1
+    assert ended.stderr.splitlines() == [
+        "TASK_FAILED: task predict [3] failed on try 2: ValueError: bad input",
+        "  DAG iris",
+        "  run grpc__1",
+        "  task predict[3], try 2, ValueError",
     ]
 
 

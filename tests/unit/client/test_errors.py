@@ -119,14 +119,17 @@ async def test_every_reason_is_its_exception(serve: Serve, ask: Ask, reason: str
 
 @every_way
 async def test_the_status_code_is_the_one_that_was_sent(serve: Serve, ask: Ask) -> None:
-    """An operator may have chosen another code for a failed task."""
-    info = ErrorInfo(reason="TASK_FAILED", domain=DOMAIN)
+    """An operator may have chosen another code for a failed task, which it is all the same."""
+    info = ErrorInfo(reason="TASK_FAILED", domain=DOMAIN, metadata=SUBJECT.to_metadata())
     method = abort(grpc.StatusCode.INVALID_ARGUMENT, "No.", info)
 
     error = await caught(ask, serve(Invoke=method, InvokeStream=method))
 
     assert type(error) is TaskFailed
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.run_id == "grpc__1"
+    assert error.task_id == "predict"
+    assert error.exception_type == "ValueError"
 
 
 @every_way

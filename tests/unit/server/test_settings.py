@@ -51,6 +51,7 @@ def test_nothing_has_to_be_set() -> None:
         ("RESULT_TASKS", '{"iris": "predict"}', {"iris": ("predict",)}),
         ("RESULT_TASKS", '{"a": "x, y", "b": ["z"]}', {"a": ("x", "y"), "b": ("z",)}),
         ("RESULT_TASKS", "{}", {}),
+        ("TASK_EXCEPTIONS", "false", False),
         ("REFLECTION", "false", False),
         ("REFLECTION", "", None),
         ("ALLOW_RESULT_TASK_IDS", "0", False),

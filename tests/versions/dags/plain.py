@@ -51,6 +51,18 @@ def held_clean_up():
     work() >> clean_up()
 
 
+@dag(schedule=None)
+def raises():
+    @task
+    def work(number):
+        try:
+            return [][number]
+        except IndexError as error:
+            raise ValueError(f"no {number}\nin many words") from error
+
+    work.expand(number=[7])
+
+
 @dag(schedule=None, max_active_runs=1)
 def one_at_a_time():
     @task
@@ -64,4 +76,5 @@ def one_at_a_time():
 one_task()
 held_teardown()
 held_clean_up()
+raises()
 one_at_a_time()

@@ -448,8 +448,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A task that the result depends on failed for good, or there is no result
     task and the run failed, with `ABORTED` unless the operator chose another
     code. The metadata has `task_id`, `map_index` if mapped, `try_number`, and
-    `exception_type` if known. Example: `ValueError` in a task before the
-    result.
+    `exception_type` if known: the class of the exception that ended the try,
+    without its module. The message then ends with that class and the first
+    line of the exception's text, never with a stack trace. Both are read from
+    the task's log in Airflow. They are missing where the log cannot be read
+    quickly or by the gateway's account, where a task ended without an
+    exception (killed, marked by hand), and where the task named was not run
+    itself. Example: `task check failed on try 1: ValueError: bad input`, with
+    `exception_type` `ValueError`.
     """
     ERROR_REASON_RUN_CANCELLED: _ErrorReason.ValueType  # 14
     """The run was ended from outside, with `ABORTED`. Example: `Cancel`, or
@@ -563,8 +569,14 @@ ERROR_REASON_TASK_FAILED: ErrorReason.ValueType  # 13
 """A task that the result depends on failed for good, or there is no result
 task and the run failed, with `ABORTED` unless the operator chose another
 code. The metadata has `task_id`, `map_index` if mapped, `try_number`, and
-`exception_type` if known. Example: `ValueError` in a task before the
-result.
+`exception_type` if known: the class of the exception that ended the try,
+without its module. The message then ends with that class and the first
+line of the exception's text, never with a stack trace. Both are read from
+the task's log in Airflow. They are missing where the log cannot be read
+quickly or by the gateway's account, where a task ended without an
+exception (killed, marked by hand), and where the task named was not run
+itself. Example: `task check failed on try 1: ValueError: bad input`, with
+`exception_type` `ValueError`.
 """
 ERROR_REASON_RUN_CANCELLED: ErrorReason.ValueType  # 14
 """The run was ended from outside, with `ABORTED`. Example: `Cancel`, or

@@ -108,9 +108,10 @@ class DagInferenceStub:
      * `ALREADY_EXISTS`, `REQUEST_ID_REUSED`: `request_id` was used before with
        another conf. The earlier run goes on untouched.
      * `ABORTED`, `TASK_FAILED`: a task that the result depends on failed. The
-       metadata names task, map index and try. Repeating makes a new run and
-       may help, as always with a job that failed. The DAG's operator can
-       choose another code for chosen tasks or exceptions.
+       metadata names task, map index and try, and the class of what the task
+       raised if that is known. Repeating makes a new run and may help, as
+       always with a job that failed. The DAG's operator can choose another code
+       for chosen tasks or exceptions.
      * `ABORTED`, `RUN_CANCELLED`, `RUN_DELETED`, `RUN_TIMED_OUT`: the run ended
        before it had a result, for the reason named.
      * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
@@ -244,9 +245,10 @@ class DagInferenceAsyncStub(DagInferenceStub):
      * `ALREADY_EXISTS`, `REQUEST_ID_REUSED`: `request_id` was used before with
        another conf. The earlier run goes on untouched.
      * `ABORTED`, `TASK_FAILED`: a task that the result depends on failed. The
-       metadata names task, map index and try. Repeating makes a new run and
-       may help, as always with a job that failed. The DAG's operator can
-       choose another code for chosen tasks or exceptions.
+       metadata names task, map index and try, and the class of what the task
+       raised if that is known. Repeating makes a new run and may help, as
+       always with a job that failed. The DAG's operator can choose another code
+       for chosen tasks or exceptions.
      * `ABORTED`, `RUN_CANCELLED`, `RUN_DELETED`, `RUN_TIMED_OUT`: the run ended
        before it had a result, for the reason named.
      * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
@@ -383,9 +385,10 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
          * `ALREADY_EXISTS`, `REQUEST_ID_REUSED`: `request_id` was used before with
            another conf. The earlier run goes on untouched.
          * `ABORTED`, `TASK_FAILED`: a task that the result depends on failed. The
-           metadata names task, map index and try. Repeating makes a new run and
-           may help, as always with a job that failed. The DAG's operator can
-           choose another code for chosen tasks or exceptions.
+           metadata names task, map index and try, and the class of what the task
+           raised if that is known. Repeating makes a new run and may help, as
+           always with a job that failed. The DAG's operator can choose another code
+           for chosen tasks or exceptions.
          * `ABORTED`, `RUN_CANCELLED`, `RUN_DELETED`, `RUN_TIMED_OUT`: the run ended
            before it had a result, for the reason named.
          * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
