@@ -31,7 +31,7 @@ from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.invocation import Invocations
-from dag_inference_server.invocation.report import FailureReports
+from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
 from dag_inference_server.watcher import Pace, Watcher
@@ -90,7 +90,11 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
     )
     catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
-    reports = FailureReports(api, reads_logs=settings.task_exceptions)
+    reports = FailureReports(
+        api,
+        FailureCodes(settings.task_codes, settings.exception_codes),
+        reads_logs=settings.task_exceptions,
+    )
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
     run_ids = RunIds(settings.run_id_prefix)
     health, server, ready = Health(), _server(settings), asyncio.Event()

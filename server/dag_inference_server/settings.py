@@ -22,6 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from dag_inference_server.failure_codes import check_code
+
 ENV_PREFIX = "DAG_INFERENCE_"
 CONFIG_ENV = f"{ENV_PREFIX}CONFIG"
 
@@ -35,13 +37,16 @@ def _split_commas(value: object) -> object:
     return value
 
 
-def _parse_json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError('must be a JSON object, for example {"my_dag": "my_task"}') from None
+def _json_like(example: str) -> BeforeValidator:
+    def parse(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(f"must be a JSON object, for example {example}") from None
+
+    return BeforeValidator(parse)
 
 
 def _is_address(value: str) -> str:
@@ -60,7 +65,16 @@ def _is_http_url(value: str) -> str:
 
 
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-PatternsByDag = Annotated[dict[str, Patterns], NoDecode, BeforeValidator(_parse_json)]
+PatternsByDag = Annotated[dict[str, Patterns], NoDecode, _json_like('{"my_dag": "my_task"}')]
+Code = Annotated[str, AfterValidator(check_code)]
+CodesByTask = Annotated[
+    dict[str, dict[str, Code]],
+    NoDecode,
+    _json_like('{"my_dag": {"my_task": "INVALID_ARGUMENT"}}'),
+]
+CodesByException = Annotated[
+    dict[str, Code], NoDecode, _json_like('{"ValueError": "INVALID_ARGUMENT"}')
+]
 Address = Annotated[str, AfterValidator(_is_address)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 
@@ -125,6 +139,16 @@ class Settings(BaseSettings):
     from the task's log, which the account has to be allowed to read, and which holds the error up
     for 0.3 s at most."""
 
+    task_codes: CodesByTask = Field(default_factory=dict)
+    """Other codes than `ABORTED` for failed tasks, by DAG id and task id:
+    `{"my_dag": {"validate": "INVALID_ARGUMENT"}}`. Only codes that no mesh or client repeats, holds
+    against the replica, or takes for the gateway's or the caller's own."""
+
+    exception_codes: CodesByException = Field(default_factory=dict)
+    """The same by what was raised: `{"ValueError": "INVALID_ARGUMENT"}`. The name is the class's
+    own, without its module, because Airflow's log tells no more. What `task_codes` says goes
+    first."""
+
     default_deadline: float = Field(default=300, gt=0)
     """How long a call without a deadline waits."""
 
@@ -180,6 +204,8 @@ class Settings(BaseSettings):
             )
         if bool(self.airflow_username) != bool(self.airflow_password):
             raise ValueError("airflow_username and airflow_password go together")
+        if self.exception_codes and not self.task_exceptions:
+            raise ValueError("exception_codes needs task_exceptions, or no exception is known")
         if self.poll_interval_min > self.poll_interval_max:
             raise ValueError("poll_interval_min must not exceed poll_interval_max")
         if self.poll_interval_max > self.poll_interval_old:

@@ -6,6 +6,7 @@ import pytest
 from grpc import StatusCode
 
 from dag_inference import DagInferenceClient, TaskFailed
+from e2e.harness import Standalone, serving
 from e2e.waiting import eventually
 
 
@@ -72,3 +73,17 @@ def test_a_task_that_did_not_end_with_an_exception(client: DagInferenceClient, w
     error = failed(client, "raises", way)
 
     assert (error.message, error.exception_type) == ("task work failed on try 1", None)
+
+
+def test_a_code_of_the_operators_choice(standalone: Standalone) -> None:
+    """By exception or by task."""
+    chosen = {
+        "DAG_INFERENCE_EXCEPTION_CODES": '{"KeyError": "NOT_FOUND"}',
+        "DAG_INFERENCE_TASK_CODES": '{"raises_before": {"check": "INVALID_ARGUMENT"}}',
+    }
+    with (
+        serving({**standalone.account(), **chosen}) as target,
+        DagInferenceClient(target) as client,
+    ):
+        assert told(client, "raises", "look_up").code is StatusCode.NOT_FOUND
+        assert failed(client, "raises_before", "look_up").code is StatusCode.INVALID_ARGUMENT

@@ -14,7 +14,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import AirflowApi, TaskInstance
 from dag_inference_server.check import check_airflow
 from dag_inference_server.gateway import connect
-from dag_inference_server.invocation.report import FailureReports
+from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from fakes.airflow import Dag, FakeAirflow, Kind, answers, faults, steps
 from integration.gateway import Gateway, settings_for
 from integration.statuses import Failure, failure
@@ -154,7 +154,14 @@ async def test_a_run_that_is_made_again(airflow: FakeAirflow, gateway: Gateway) 
         run.delete()
 
 
-@pytest.mark.parametrize("settings", [{"task_exceptions": False}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"task_exceptions": False},
+        {"task_exceptions": False, "task_codes": {"dag": {"predict": "ABORTED"}}},
+    ],
+    ids=str,
+)
 async def test_turned_off(airflow: FakeAirflow, gateway: Gateway) -> None:
     """No log is read."""
     airflow.add(Dag("dag", script=FAILS))
@@ -172,8 +179,9 @@ async def test_a_task_that_was_not_run(airflow: FakeAirflow, gateway: Gateway, s
     assert airflow.count(Kind.LOG) == 0
 
 
+@pytest.mark.parametrize("settings", [{"exception_codes": {"ValueError": "OUT_OF_RANGE"}}], ids=str)
 async def test_the_client_library(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """The error is a `TaskFailed` that knows run, task and exception."""
+    """Whatever its code, the error is a `TaskFailed` that knows run, task and exception."""
     dag = airflow.add(Dag("dag", script=FAILS))
 
     with pytest.raises(TaskFailed) as unary:
@@ -183,7 +191,7 @@ async def test_the_client_library(airflow: FakeAirflow, gateway: Gateway) -> Non
             pass
 
     for error, run in zip((unary.value, streamed.value), dag.made, strict=True):
-        assert error.code is StatusCode.ABORTED
+        assert error.code is StatusCode.OUT_OF_RANGE
         assert (error.run_id, error.task_id) == (run.run_id, "predict")
         assert error.exception_type == "ValueError"
         assert error.message == TOLD
@@ -196,7 +204,7 @@ async def test_a_call_whose_time_is_over(airflow: FakeAirflow, time_left: float,
     run.fail("predict", raises=BAD)
     instance = TaskInstance.model_validate(answers.task_instance(run, run.instance("predict")))
     transport = connect(settings_for(airflow))
-    reports = FailureReports(AirflowApi(transport), reads_logs=True)
+    reports = FailureReports(AirflowApi(transport), FailureCodes(), reads_logs=True)
 
     error = await reports.complete(TaskFailed("it failed"), instance, time_left=time_left)
 

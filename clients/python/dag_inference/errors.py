@@ -261,7 +261,8 @@ class RunNotOurs(RunError):
 class TaskFailed(RunError):
     """A task that the result depends on failed for good. `subject` names it.
 
-    Where the gateway could read the task's log, the message ends with what the task raised.
+    Where the gateway could read the task's log, the message ends with what the task raised. The
+    operator may have chosen another code for the task, or for the exception.
     """
 
     code = StatusCode.ABORTED

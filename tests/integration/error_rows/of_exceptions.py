@@ -1,4 +1,4 @@
-"""Failed tasks whose logs tell what they raised."""
+"""Failed tasks whose logs tell what they raised, and codes that the operator chose for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from grpc import StatusCode
 
-from fakes.airflow import Dag, Task, steps
+from fakes.airflow import Dag, Kind, Task, faults, steps
 from integration.cases import Case, of_run
 
 
@@ -37,6 +37,12 @@ def raised(
     }
     fields["settings"] = {"default_deadline": 2, **fields["settings"]}
     return Case(name=name, reason="TASK_FAILED", says=says, **fields)
+
+
+def invalid(name: str, settings: dict[str, Any], **more: Any) -> Case:
+    """A failure that goes out as INVALID_ARGUMENT."""
+    chosen = {"code": StatusCode.INVALID_ARGUMENT, "settings": settings, **more}
+    return raised(name, ValueError("bad"), " on try 1: ValueError: bad", "ValueError", **chosen)
 
 
 MAPPED = [
@@ -125,6 +131,7 @@ EXCEPTIONS = [
         dag=lambda: Dag(
             "dag", script=[steps.begin("predict"), steps.state("predict", "upstream_failed")]
         ),
+        settings={"task_codes": {"dag": {"predict": "NOT_FOUND"}}},
         metadata=of_try(task_id="predict"),
     ),
     raised("marked by hand", None, "predict failed on try 1", None),
@@ -134,5 +141,42 @@ EXCEPTIONS = [
         "predict failed on try 1",
         None,
         settings={"task_exceptions": False},
+    ),
+    invalid("by task", {"task_codes": {"dag": {"predict": "INVALID_ARGUMENT"}}}),
+    invalid("by exception", {"exception_codes": {"ValueError": "INVALID_ARGUMENT"}}),
+    invalid(
+        "by task before exception",
+        {
+            "task_codes": {"dag": {"predict": "INVALID_ARGUMENT"}},
+            "exception_codes": {"ValueError": "NOT_FOUND"},
+        },
+    ),
+    invalid(
+        "by the task that failed before the result task",
+        {"task_codes": {"dag": {"load": "INVALID_ARGUMENT", "predict": "NOT_FOUND"}}},
+        dag=partial(Dag, "dag", *LOAD_AND_PREDICT, script=LOAD_FAILS),
+        metadata=of_try(task_id="load", exception_type="ValueError"),
+    ),
+    raised(
+        "by task where the log may not be read",
+        ValueError("bad"),
+        "predict failed on try 1",
+        None,
+        code=StatusCode.INVALID_ARGUMENT,
+        before=lambda airflow: airflow.faults.add(faults.refused(403, "Forbidden"), Kind.LOG),
+        settings={
+            "task_codes": {"dag": {"predict": "INVALID_ARGUMENT"}},
+            "exception_codes": {"ValueError": "NOT_FOUND"},
+        },
+    ),
+    raised(
+        "of another DAG or exception",
+        ValueError("bad"),
+        ": ValueError: bad",
+        "ValueError",
+        settings={
+            "task_codes": {"gad": {"predict": "INVALID_ARGUMENT"}},
+            "exception_codes": {"KeyError": "NOT_FOUND", "Exception": "NOT_FOUND"},
+        },
     ),
 ]

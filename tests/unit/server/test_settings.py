@@ -52,6 +52,8 @@ def test_nothing_has_to_be_set() -> None:
         ("RESULT_TASKS", '{"a": "x, y", "b": ["z"]}', {"a": ("x", "y"), "b": ("z",)}),
         ("RESULT_TASKS", "{}", {}),
         ("TASK_EXCEPTIONS", "false", False),
+        ("TASK_CODES", '{"a": {"b": "ABORTED"}}', {"a": {"b": "ABORTED"}}),
+        ("EXCEPTION_CODES", '{"KeyError": "NOT_FOUND"}', {"KeyError": "NOT_FOUND"}),
         ("REFLECTION", "false", False),
         ("REFLECTION", "", None),
         ("ALLOW_RESULT_TASK_IDS", "0", False),
@@ -92,6 +94,21 @@ def test_a_variable_sets_what_it_names(
         ({"RUN_ID_PREFIX": "a" * 65}, "run_id_prefix", "at most 64"),
         ({"RESULT_TASKS": "predict"}, "result_tasks", "must be a JSON object"),
         ({"RESULT_TASKS": '["a"]'}, "result_tasks", "valid dictionary"),
+        ({"TASK_CODES": "ABORTED"}, "task_codes", "must be a JSON object"),
+        ({"TASK_CODES": '{"a": "ABORTED"}'}, "task_codes.a", "valid dictionary"),
+        ({"TASK_CODES": '{"a": {"b": "OK"}}'}, "task_codes.a.b", "not look like a success"),
+        ({"TASK_CODES": '{"a": {"b": "NONE"}}'}, "task_codes.a.b", "NONE is no code of gRPC"),
+        ({"EXCEPTION_CODES": '["a"]'}, "exception_codes", "valid dictionary"),
+        (
+            {"EXCEPTION_CODES": '{"OSError": "UNAVAILABLE"}'},
+            "exception_codes.OSError",
+            "UNAVAILABLE is not for failed tasks: meshes and clients repeat calls",
+        ),
+        (
+            {"EXCEPTION_CODES": '{"KeyError": "NOT_FOUND"}', "TASK_EXCEPTIONS": "false"},
+            "",
+            "exception_codes needs task_exceptions",
+        ),
         ({"REFLECTION": "perhaps"}, "reflection", "valid boolean"),
         ({"LOG_LEVEL": "loud"}, "log_level", "match pattern"),
         ({"MAX_RESULT_BYTES": "1023"}, "max_result_bytes", "greater than or equal to 1024"),
@@ -146,6 +163,8 @@ def test_a_file_sets_what_it_names(write_config: Callable[[str], None]) -> None:
         [result_tasks]
         iris = "predict"
         order = ["price", "tax"]
+        [task_codes.order]
+        check = "INVALID_ARGUMENT"
         """
     )
 
@@ -156,6 +175,7 @@ def test_a_file_sets_what_it_names(write_config: Callable[[str], None]) -> None:
     assert settings.dags == ("a", "b_*")
     assert settings.reflection is True
     assert settings.result_tasks == {"iris": ("predict",), "order": ("price", "tax")}
+    assert settings.task_codes == {"order": {"check": "INVALID_ARGUMENT"}}
 
 
 def test_arguments_win_over_the_environment_and_that_over_the_file(

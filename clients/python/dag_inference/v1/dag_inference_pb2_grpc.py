@@ -120,8 +120,10 @@ class DagInferenceServicer(object):
         * `ABORTED`, `TASK_FAILED`: a task that the result depends on failed. The
         metadata names task, map index and try, and the class of what the task
         raised if that is known. Repeating makes a new run and may help, as
-        always with a job that failed. The DAG's operator can choose another code
-        for chosen tasks or exceptions.
+        always with a job that failed. The gateway's operator can choose another
+        code for chosen tasks or exceptions: `INVALID_ARGUMENT`, `NOT_FOUND`,
+        `ALREADY_EXISTS`, `PERMISSION_DENIED`, `FAILED_PRECONDITION` or
+        `OUT_OF_RANGE`. The reason stays the same: look at it first.
         * `ABORTED`, `RUN_CANCELLED`, `RUN_DELETED`, `RUN_TIMED_OUT`: the run ended
         before it had a result, for the reason named.
         * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
