@@ -1,14 +1,17 @@
 """A bare grpc.aio server with the gateway's messages and options: what gRPC alone costs.
 
-Its `Invoke` echoes the conf as the result, its `Wait` is parked for ever.
+Its `Invoke` echoes the conf as the result, as late as the caller wants it; its `Wait` is
+parked for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -23,6 +26,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.server_max_unrequested_time_in_server", 3600),
 )
 """Those of the gateway (`gateway.py`), so that only what it does makes a difference."""
 
@@ -31,13 +35,19 @@ class Echo(rpc.DagInferenceServicer):
     """Answers without having done anything. The other methods are the stubs' own refusals."""
 
     async def Invoke(self, request: pb.InvokeRequest, context: Any) -> pb.InvokeResponse:  # noqa: N802
-        """Echo."""
+        """Echo, after the `run_timeout` if there is one; `timing.detection` is what that took."""
         await context.send_initial_metadata((("dag-run-id", "grpc-0"),))
-        return pb.InvokeResponse(
+        response = pb.InvokeResponse(
             result=request.conf,
             result_kind=pb.RESULT_KIND_OBJECT,
             run=pb.Run(dag_id=request.dag_id, run_id="grpc-0", state=pb.RUN_STATE_SUCCESS),
         )
+        if request.HasField("run_timeout"):
+            start = time.monotonic()
+            await asyncio.sleep(request.run_timeout.ToTimedelta().total_seconds())
+            waited = timedelta(seconds=time.monotonic() - start)
+            response.timing.detection.FromTimedelta(waited)
+        return response
 
     async def Wait(self, request: pb.WaitRequest, context: Any) -> pb.InvokeResponse:  # noqa: N802
         """Say that it waits, and wait."""

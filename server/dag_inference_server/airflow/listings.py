@@ -7,7 +7,7 @@ repeated: the watcher asks again anyway, and knows when.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -95,7 +95,7 @@ class Listings:
         now = self.now()
         filters = await self._filters(RunFilter([self.prefix], run_after=now, since=now))
         try:
-            await self._listing(ANY, of_tasks=filters, of_runs=filters)
+            await self._listing(ANY, filters, filters)
         except AirflowDenied:
             return False
         return True
@@ -121,11 +121,8 @@ class Listings:
         *,
         task_states: Collection[str],
         run_states: Collection[str],
-    ) -> AsyncIterator[Changes]:
+    ) -> Changes:
         """What has changed to one of these states; to any, if empty.
-
-        First the task instances, then the runs: most calls wait for a task, and one API server
-        answers one listing sooner than two at once.
 
         Args:
             dag_ids: The DAGs that matter. Others are listed, too, unless the account is
@@ -135,11 +132,10 @@ class Listings:
             run_states: States of runs.
         """
         filters = await self._filters(wanted)
-        yield await self._of_all(
-            dag_ids, of_tasks={**filters, **_written(wanted, task_states)}, of_runs=None
-        )
-        yield await self._of_all(
-            dag_ids, of_tasks=None, of_runs={**filters, **_written(wanted, run_states)}
+        return await self._of_all(
+            dag_ids,
+            {**filters, **_written(wanted, run_states)},
+            {**filters, **_written(wanted, task_states)},
         )
 
     async def by_id(
@@ -166,9 +162,9 @@ class Listings:
         of_tasks = {**filters, **_written(wanted, task_states)}
         dag_ids = {dag_id for dag_id, _ in keys}
         if len(dag_ids) > 1:
-            return await self._of_all(dag_ids, of_tasks=of_tasks, of_runs=of_runs)
+            return await self._of_all(dag_ids, of_runs, of_tasks)
         # DAG and run id together are an index, however old the runs are.
-        return await self._of_each(dag_ids, of_tasks=of_tasks, of_runs=of_runs)
+        return await self._of_each(dag_ids, of_runs, of_tasks)
 
     async def _one_by_one(
         self, keys: Collection[tuple[str, str]], task_states: Collection[str]
@@ -184,15 +180,15 @@ class Listings:
         return changes
 
     async def _of_all(
-        self, dag_ids: Collection[str], *, of_tasks: _Filters | None, of_runs: _Filters | None
+        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
     ) -> Changes:
         """One listing over all DAGs, or one for each where the account may not have that."""
         if time.monotonic() < self._by_dag_until:
-            return await self._of_each(dag_ids, of_tasks=of_tasks, of_runs=of_runs)
+            return await self._of_each(dag_ids, of_runs, of_tasks)
         try:
-            return await self._listing(ANY, of_tasks=of_tasks, of_runs=of_runs)
+            return await self._listing(ANY, of_runs, of_tasks)
         except AirflowDenied:
-            changes = await self._of_each(dag_ids, of_tasks=of_tasks, of_runs=of_runs)
+            changes = await self._of_each(dag_ids, of_runs, of_tasks)
             if changes.unheard == set(dag_ids):
                 # It is the account as a whole that is refused.
                 raise
@@ -201,25 +197,25 @@ class Listings:
         return changes
 
     async def _of_each(
-        self, dag_ids: Collection[str], *, of_tasks: _Filters | None, of_runs: _Filters | None
+        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
     ) -> Changes:
         changes = Changes()
         for dag_id in sorted(dag_ids):
             try:
-                changes += await self._listing(dag_id, of_tasks=of_tasks, of_runs=of_runs)
+                changes += await self._listing(dag_id, of_runs, of_tasks)
             except (AirflowDenied, AirflowUnavailable, NotFound) as error:
                 log.warning("airflow_listing_failed", dag_id=dag_id, error=str(error))
                 changes += Changes(unheard=frozenset({dag_id}))
         return changes
 
-    async def _listing(
-        self, dag_id: str, *, of_tasks: _Filters | None, of_runs: _Filters | None
-    ) -> Changes:
-        read_instances = partial(self._page, TaskInstancePage, self._instances, dag_id, ANY)
+    async def _listing(self, dag_id: str, of_runs: _Filters, of_tasks: _Filters) -> Changes:
         read_runs = partial(self._page, DagRunPage, self._runs, dag_id)
-        instances = [] if of_tasks is None else await all_pages(read_instances, **of_tasks)
-        runs = [] if of_runs is None else await all_pages(read_runs, **of_runs)
-        return Changes(runs, instances)
+        read_instances = partial(self._page, TaskInstancePage, self._instances, dag_id, ANY)
+        # One after the other: one API server answers one listing sooner than two at once. The
+        # runs first: of a run that has ended, the ends of its tasks are then told with it, and
+        # nothing else is asked while the results of what the second one shows are read.
+        runs = await all_pages(read_runs, **of_runs)
+        return Changes(runs, await all_pages(read_instances, **of_tasks))
 
     async def _page(
         self, model: type[ModelT], operation: Operation, *args: str, **filters: Any

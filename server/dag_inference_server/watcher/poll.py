@@ -91,25 +91,23 @@ class Poll:
             since=window.since(now),
         )
         dag_ids = {run.dag_id for run in young}
-        unheard: frozenset[str] = frozenset()
         try:
-            async for changes in self._listings.changed(
+            changes = await self._listings.changed(
                 dag_ids,
                 wanted,
                 task_states=self._task_states,
                 run_states=self._run_states,
-            ):
-                self._runs.tell(changes)
-                unheard |= changes.unheard
+            )
+            self._runs.tell(changes)
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
             log.warning("airflow_poll_failed", error=str(error))
             return False
         except Exception:
             log.exception("airflow_poll_failed")
             return False
-        if not unheard:
+        if not changes.unheard:
             window.looked(now)
-        return unheard != dag_ids
+        return changes.unheard != dag_ids
 
     async def _rest(self, rest: Rest) -> None:
         """Rest, and no longer than need be if a new run comes meanwhile."""
