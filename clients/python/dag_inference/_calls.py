@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 Response = TypeVar("Response")
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    # The gateway has a limit of its own, and an error for it that says more.
-    ("grpc.max_receive_message_length", -1),
-)
-"""What our own channels have besides the caller's options."""
-
 
 class Call(Protocol):
     """What blocking and asyncio calls have in common."""

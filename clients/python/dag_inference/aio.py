@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc.aio
 
 from dag_inference import _methods
-from dag_inference._calls import CHANNEL_OPTIONS, announce, attended, only
-from dag_inference._events import event_from
+from dag_inference._calls import announce, attended, only
+from dag_inference._channels import channel_options
+from dag_inference._comeback import Comeback
+from dag_inference._events import Accepted, event_from
 from dag_inference._requests import invoke_request, wait_request
 from dag_inference._results import result_from
 from dag_inference._runs import run_from
+from dag_inference.errors import DagInferenceError
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dag_inference._calls import OnRun
+    from dag_inference._comeback import RunRequest
     from dag_inference._events import Event
     from dag_inference._methods import Method, Request, Response
     from dag_inference._requests import InvokeOptions, WaitOptions
@@ -42,19 +46,25 @@ class AsyncDagInferenceClient:
         channel: grpc.aio.Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
+        reattach: bool = True,
     ) -> None:
         """Open a channel; the connection is made by the first call.
 
         Args:
             target: The gateway, `host:port` or any other gRPC name.
             channel: A channel to use instead, for interceptors and tests. The
-                client does not close it, and `target` only stands in messages.
+                client does not close it, and `target` only stands in messages. It
+                repeats no call, unless it has a service config that says so.
             credentials: For TLS. Left out: plain text.
-            options: Channel arguments as in `grpc.aio.insecure_channel`.
+            options: Channel arguments as in `grpc.aio.insecure_channel`, which win over
+                the client's own; `("grpc.enable_retries", 0)` ends all repeats.
+            reattach: Whether a call that loses its gateway goes on by itself, as
+                `wait` or `watch`, once its run is known to exist.
         """
         self._target = target
         self._channel = channel or _open(target, credentials, options)
         self._owns_channel = channel is None
+        self._reattach = reattach
 
     async def __aenter__(self) -> Self:
         """Use the client in an `async with` statement."""
@@ -121,7 +131,7 @@ class AsyncDagInferenceClient:
             options: As in `InvokeOptions`.
         """
         request = invoke_request(dag_id, conf, **options)
-        return result_from(await self._answer(_methods.INVOKE, request, timeout, on_run))
+        return await self._result(_methods.INVOKE, request, timeout, on_run)
 
     def stream(
         self,
@@ -134,7 +144,8 @@ class AsyncDagInferenceClient:
         """Trigger a run of a DAG, now, and tell every step on the way.
 
         The first event is `Accepted`, the last one `Completed` with the result.
-        Errors are raised by the iteration. To break off early, close the
+        When the gateway was lost on the way, `Accepted` comes once more, and then
+        where the run stands. Errors are raised by the iteration. To break off early, close the
         generator (`contextlib.aclosing`); the run goes on.
 
         Args:
@@ -164,7 +175,7 @@ class AsyncDagInferenceClient:
                 that made the run.
         """
         request = wait_request(dag_id, run_id, **options)
-        return result_from(await self._answer(_methods.WAIT, request, timeout))
+        return await self._result(_methods.WAIT, request, timeout)
 
     def watch(
         self,
@@ -198,6 +209,24 @@ class AsyncDagInferenceClient:
         request = pb.CancelRequest(dag_id=dag_id, run_id=run_id, comment=comment)
         return run_from((await self._answer(_methods.CANCEL, request, timeout)).run)
 
+    async def _result(
+        self,
+        method: Method[Any, pb.InvokeResponse],
+        request: RunRequest,
+        timeout: float | None,
+        on_run: OnRun | None = None,
+    ) -> Result:
+        comeback = Comeback(request, timeout, allowed=self._reattach)
+        tell = comeback.telling(on_run)
+        while True:
+            try:
+                response = await self._answer(method, request, comeback.timeout, tell)
+            except DagInferenceError as error:
+                method, request = _methods.WAIT, comeback.request_after(error)
+                tell = comeback.exists
+            else:
+                return result_from(response)
+
     async def _answer(
         self,
         method: Method[Request, Response],
@@ -212,18 +241,30 @@ class AsyncDagInferenceClient:
 
     def _events(
         self,
-        method: Method[Request, pb.InvokeStreamResponse],
-        request: Request,
+        method: Method[Any, pb.InvokeStreamResponse],
+        request: RunRequest,
         timeout: float | None,
     ) -> AsyncGenerator[Event, None]:
-        call = method.on_aio(self._channel)(request, timeout=timeout)
+        comeback = Comeback(request, timeout, allowed=self._reattach)
+        begun = method.on_aio(self._channel)(request, timeout=timeout)
 
         # Apart, because a generator begins only when it is iterated.
         async def told() -> AsyncGenerator[Event, None]:
-            with attended(call, request, self._target):
-                async for response in call:
-                    if event := event_from(response):
-                        yield event
+            call, asked = begun, request
+            while True:
+                try:
+                    with attended(call, asked, self._target):
+                        async for response in call:
+                            event = event_from(response)
+                            if isinstance(event, Accepted):
+                                comeback.exists(event.run.run_id)
+                            if event:
+                                yield event
+                except DagInferenceError as error:
+                    asked = comeback.request_after(error)
+                    call = _methods.WATCH.on_aio(self._channel)(asked, timeout=comeback.timeout)
+                else:
+                    return
 
         return told()
 
@@ -233,7 +274,7 @@ def _open(
     credentials: grpc.ChannelCredentials | None,
     options: Sequence[tuple[str, Any]],
 ) -> grpc.aio.Channel:
-    arguments = (*CHANNEL_OPTIONS, *options)
+    arguments = channel_options(options)
     if credentials is None:
         return grpc.aio.insecure_channel(target, arguments)
     return grpc.aio.secure_channel(target, credentials, arguments)

@@ -1,0 +1,34 @@
+"""What our own channels are given: limits, and when they repeat a call by themselves."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SERVICE_CONFIG = files(__package__).joinpath("service_config.json").read_text(encoding="utf-8")
+"""A gRPC service config (gRFC A6), which any other language can take as it is.
+
+Repeating is safe because a repeated `Invoke` has the same `request_id`. Only `UNAVAILABLE` is
+repeated: `RESOURCE_EXHAUSTED` is also what gRPC says of a message that is too large, for ever.
+The five attempts take about five seconds, and so bridge the restart of a gateway; where the
+gateway says when to come back, it is that instead. The tokens are for one process and one
+gateway: a hundred calls may fail at once and all be repeated, and an outage ends the repeats.
+"""
+
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    # The gateway has a limit of its own, and an error for it that says more.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.service_config", SERVICE_CONFIG),
+    # What is larger is not repeated: by default 256 KiB, and a conf may have 4 MiB.
+    ("grpc.per_rpc_retry_buffer_size", 5 * 1024 * 1024),
+)
+
+
+def channel_options(options: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
+    """The caller's options, and of ours those that it does not set."""
+    # gRPC would take the first of two.
+    named = {name for name, _ in options}
+    return (*(option for option in _OPTIONS if option[0] not in named), *options)

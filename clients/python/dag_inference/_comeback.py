@@ -1,0 +1,81 @@
+"""Coming back to a run when the call that waits for it loses its gateway.
+
+A channel repeats no call of which it has seen the initial metadata, and ours hold the run id:
+from then on it is `Wait` or `Watch` that goes on.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+from grpc import StatusCode
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+
+if TYPE_CHECKING:
+    from dag_inference._calls import OnRun
+    from dag_inference.errors import DagInferenceError
+
+RunRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest
+"""What may be asked of a run whose result is wanted."""
+
+_TIMES = 5
+"""A call of an hour may outlive some gateways, and must not be thrown about for ever."""
+
+
+class Comeback:
+    """One call's way back to its run, within its deadline."""
+
+    def __init__(self, request: RunRequest, timeout: float | None, *, allowed: bool) -> None:
+        """Begin the call.
+
+        Args:
+            request: What is asked.
+            timeout: Seconds that the whole may take; `None` for the gateway's default.
+            allowed: Whether to come back at all.
+        """
+        self._request = request
+        self._ends = None if timeout is None else monotonic() + timeout
+        self._times = _TIMES if allowed else 0
+        self._run_id: str | None = None
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that are left."""
+        return None if self._ends is None else max(self._ends - monotonic(), 0.0)
+
+    def exists(self, run_id: str) -> None:
+        """Take in that the gateway has the run."""
+        self._run_id = run_id
+
+    def telling(self, on_run: OnRun | None) -> OnRun:
+        """The same, after telling the caller."""
+
+        def tell(run_id: str) -> None:
+            if on_run:
+                on_run(run_id)
+            # Not before: what the caller raises ends the call, whatever it is.
+            self.exists(run_id)
+
+        return tell
+
+    def request_after(self, error: DagInferenceError) -> pb.WaitRequest:
+        """What to ask next.
+
+        Raises:
+            DagInferenceError: The error itself, if it is no lost gateway, or if this gateway
+                never had the run: then the channel has repeated the call as often as it may.
+        """
+        if error.code is not StatusCode.UNAVAILABLE or self._run_id is None or not self._times:
+            raise error
+        run_id, self._run_id = self._run_id, None
+        self._times -= 1
+        return pb.WaitRequest(
+            dag_id=self._request.dag_id,
+            run_id=run_id,
+            result_task_ids=self._request.result_task_ids,
+            on_deadline=self._request.on_deadline,
+            on_disconnect=self._request.on_disconnect,
+            result_format=self._request.result_format,
+        )
