@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import TypeAlias
 
 from fakes.airflow.accounts import Accounts
 from fakes.airflow.faults import Faults
-from fakes.airflow.routes import TABLE, Kind, Refusal, Routes, refusal_reply
+from fakes.airflow.routes import Kind, Refusal, Routes, find, refusal_reply
 from fakes.airflow.state import Clock, Dag, Run
 from fakes.airflow.wire import HttpServer, Reply, Request
 
@@ -124,14 +123,13 @@ class FakeAirflow:
         return replace(reply, headers={"date": date, **reply.headers})
 
     def _route(self, request: Request) -> _Routed:
-        if (request.method, request.path) == ("POST", "/auth/token"):
-            return Kind.TOKEN, lambda: self.accounts.token(request), ()
-        for method, pattern, kind, answer in TABLE:
-            if method == request.method and (found := re.fullmatch(pattern, request.path)):
-                parts = found.groups()
-                return kind, partial(answer, self._routes, request, *parts), parts
+        kind, answer, parts = find(request)
+        if answer is not None:
+            return kind, partial(answer, self._routes, request, *parts), parts
+        if kind is Kind.TOKEN:
+            return kind, lambda: self.accounts.token(request), parts
 
         def not_found() -> Reply:
             raise Refusal(404, "Not Found")
 
-        return Kind.UNKNOWN, not_found, ()
+        return kind, not_found, parts

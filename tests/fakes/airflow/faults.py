@@ -7,12 +7,14 @@ before or after it does harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeAlias
 
 from fakes.airflow.routes import Kind, Refusal, json_reply, refusal_reply
-from fakes.airflow.wire import HangUp, Reply
+from fakes.airflow.wire import HangUp, Reply, Reset
 
 Through: TypeAlias = Callable[[], Awaitable[Reply]]
 """Lets the request through and gives Airflow's answer."""
@@ -136,6 +138,15 @@ def dropped() -> Fault:
     return fault
 
 
+def broken() -> Fault:
+    """The connection is reset before Airflow has done anything."""
+
+    async def fault(_: Through) -> NoReturn:
+        raise Reset
+
+    return fault
+
+
 def lost() -> Fault:
     """Airflow does it, and the connection breaks before its answer."""
 
@@ -153,6 +164,16 @@ def lost_after(event: asyncio.Event) -> Fault:
         await through()
         await event.wait()
         raise HangUp
+
+    return fault
+
+
+def delayed(seconds: float) -> Fault:
+    """Airflow is slow to look at the request."""
+
+    async def fault(through: Through) -> Reply:
+        await asyncio.sleep(seconds)
+        return await through()
 
     return fault
 
@@ -215,6 +236,41 @@ def of_version(version: str) -> Fault:
         return json_reply({"version": version, "git_version": None})
 
     return fault
+
+
+PASSING: Mapping[str, Fault] = {
+    "dropped": dropped(),
+    "delayed": delayed(0.2),
+    "reset": broken(),
+    "500": database_error(),
+    "502 with a page": html(502),
+    "503": refused(503),
+    "429": refused(429),
+    "page of a proxy": html(200),
+    "truncated": truncated(),
+    "answer lost": lost(),
+}
+"""What a network, a proxy and an Airflow in trouble do to a request now and then."""
+
+
+class Storm:
+    """A fault for a share of the requests, which one is left to chance."""
+
+    def __init__(self, share: float, *, seed: int, faults: Mapping[str, Fault] = PASSING) -> None:
+        """Begin; with the same seed, the dice fall the same way."""
+        self.met: Counter[str] = Counter()
+        """How many requests met each fault."""
+        self._share = share
+        self._dice = random.Random(seed)
+        self._faults = faults
+
+    async def __call__(self, through: Through) -> Reply:
+        """Let a request through, or not."""
+        if self._dice.random() >= self._share:
+            return await through()
+        name = self._dice.choice([*self._faults])
+        self.met[name] += 1
+        return await self._faults[name](through)
 
 
 @dataclass(slots=True)

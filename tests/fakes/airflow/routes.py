@@ -449,3 +449,16 @@ TABLE: Sequence[tuple[str, str, Kind, Answer]] = [
         ),
     )
 ]
+
+
+def find(request: Request) -> tuple[Kind, Answer | None, tuple[str, ...]]:
+    """The kind of a request, who answers it, and the variable parts of its path.
+
+    Nobody does if there is no such route, and if it is one of the accounts'.
+    """
+    if (request.method, request.path) == ("POST", "/auth/token"):
+        return Kind.TOKEN, None, ()
+    for method, pattern, kind, answer in TABLE:
+        if method == request.method and (found := re.fullmatch(pattern, request.path)):
+            return kind, answer, found.groups()
+    return Kind.UNKNOWN, None, ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ class Request:
     """What came in."""
 
     method: str
+    target: str
+    """Path and query, as they came."""
     path: str
     """Decoded, as an ASGI server does it: `%2F` is a slash like any other."""
     query: Mapping[str, Sequence[str]]
@@ -40,6 +43,10 @@ class Reply:
 
 class HangUp(Exception):
     """Close the connection without an answer."""
+
+
+class Reset(HangUp):
+    """The same, without a word of TCP's either: the other end is told that it broke."""
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Reply]]
@@ -91,6 +98,10 @@ class HttpServer:
                     await asyncio.Event().wait()
                 if reply.cut_after is not None:
                     break
+        except Reset:
+            no_goodbye = struct.pack("ii", 1, 0)
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
         except (HangUp, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -119,7 +130,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     method, target, _ = start
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
-    return Request(method, unquote(url.path), query, headers, body)
+    return Request(method, target, unquote(url.path), query, headers, body)
 
 
 def _encoded(reply: Reply) -> bytes:
