@@ -39,11 +39,17 @@ class Comeback:
         self._ends = None if timeout is None else monotonic() + timeout
         self._times = _TIMES if allowed else 0
         self._run_id: str | None = None
+        self._has_come_back = False
 
     @property
     def timeout(self) -> float | None:
         """Seconds that are left."""
         return None if self._ends is None else max(self._ends - monotonic(), 0.0)
+
+    @property
+    def waits_for_gateway(self) -> bool:
+        """Whether to wait until a gateway can be reached: until the deadline, on the way back."""
+        return self._ends is not None and self._has_come_back
 
     def exists(self, run_id: str) -> None:
         """Take in that the gateway has the run."""
@@ -71,6 +77,7 @@ class Comeback:
             raise error
         run_id, self._run_id = self._run_id, None
         self._times -= 1
+        self._has_come_back = True
         return pb.WaitRequest(
             dag_id=self._request.dag_id,
             run_id=run_id,

@@ -220,7 +220,13 @@ class AsyncDagInferenceClient:
         tell = comeback.telling(on_run)
         while True:
             try:
-                response = await self._answer(method, request, comeback.timeout, tell)
+                response = await self._answer(
+                    method,
+                    request,
+                    comeback.timeout,
+                    tell,
+                    wait_for_ready=comeback.waits_for_gateway,
+                )
             except DagInferenceError as error:
                 method, request = _methods.WAIT, comeback.request_after(error)
                 tell = comeback.exists
@@ -233,8 +239,10 @@ class AsyncDagInferenceClient:
         request: Request,
         timeout: float | None,
         on_run: OnRun | None = None,
+        *,
+        wait_for_ready: bool = False,
     ) -> Response:
-        call = method.on_aio(self._channel)(request, timeout=timeout)
+        call = method.on_aio(self._channel)(request, timeout=timeout, wait_for_ready=wait_for_ready)
         with attended(call, request, self._target):
             announce(await call.initial_metadata(), on_run)
             return only([response async for response in call])
@@ -262,7 +270,9 @@ class AsyncDagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    call = _methods.WATCH.on_aio(self._channel)(asked, timeout=comeback.timeout)
+                    call = _methods.WATCH.on_aio(self._channel)(
+                        asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
+                    )
                 else:
                     return
 

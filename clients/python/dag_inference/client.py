@@ -218,7 +218,13 @@ class DagInferenceClient:
         tell = comeback.telling(on_run)
         while True:
             try:
-                response = self._answer(method, request, comeback.timeout, tell)
+                response = self._answer(
+                    method,
+                    request,
+                    comeback.timeout,
+                    tell,
+                    wait_for_ready=comeback.waits_for_gateway,
+                )
             except DagInferenceError as error:
                 method, request = _methods.WAIT, comeback.request_after(error)
                 tell = comeback.exists
@@ -231,8 +237,10 @@ class DagInferenceClient:
         request: Request,
         timeout: float | None,
         on_run: OnRun | None = None,
+        *,
+        wait_for_ready: bool = False,
     ) -> Response:
-        call = method.on(self._channel)(request, timeout=timeout)
+        call = method.on(self._channel)(request, timeout=timeout, wait_for_ready=wait_for_ready)
         with attended(call, request, self._target):
             announce(call.initial_metadata(), on_run)
             return only(list(call))
@@ -260,7 +268,9 @@ class DagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    call = _methods.WATCH.on(self._channel)(asked, timeout=comeback.timeout)
+                    call = _methods.WATCH.on(self._channel)(
+                        asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
+                    )
                 else:
                     return
 

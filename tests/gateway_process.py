@@ -1,0 +1,80 @@
+"""The gateway as a process of its own, which can be killed and started again on its port."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from dag_inference_server.settings import ENV_PREFIX
+
+_COMMAND = Path(sys.executable).with_name("dag-inference-server")
+
+
+class GatewayProcess:
+    """`dag-inference-server serve`."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """Prepare.
+
+        Args:
+            environment: All of the process's, the settings among it.
+        """
+        self._environment = environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._port = 0
+
+    @property
+    def target(self) -> str:
+        """Where it listens, from its first start on."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it, and wait until it serves."""
+        assert self._process is None
+        self._process = await asyncio.create_subprocess_exec(
+            _COMMAND,
+            "serve",
+            env={**self._environment, f"{ENV_PREFIX}LISTEN": self.target},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert self._process.stdout
+        said = (await self._process.stdout.readline()).decode()
+        found = re.search(r"gRPC on port (\d+)", said)
+        assert found, "it does not serve"
+        self._port = int(found[1])
+
+    async def kill(self) -> None:
+        """End it as no program can help, `kill -9`."""
+        assert self._process
+        self._process.kill()
+        await self._process.communicate()
+        self._process = None
+
+    async def end(self) -> None:
+        """End it in order, if it runs."""
+        if self._process:
+            self._process.terminate()
+            await self._process.communicate()
+            self._process = None
+
+
+@asynccontextmanager
+async def gateway_process(environment: Mapping[str, str]) -> AsyncIterator[GatewayProcess]:
+    """A gateway that serves; it is ended with the block, whatever happens in it."""
+    process = GatewayProcess(environment)
+    try:
+        await process.start()
+        yield process
+    finally:
+        await process.end()

@@ -1,0 +1,30 @@
+"""Unary calls that show their run id before their response.
+
+gRPC Python hands a unary call's initial metadata over only with its response. Opened as a
+stream of one response, which is the same on the wire, it shows it at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+
+
+def started(channel: grpc.aio.Channel, request: pb.InvokeRequest, **options: Any) -> Any:
+    """`Invoke`, under way."""
+    method = channel.unary_stream(
+        "/dag_inference.v1.DagInference/Invoke",
+        request_serializer=pb.InvokeRequest.SerializeToString,
+        response_deserializer=pb.InvokeResponse.FromString,
+    )
+    return method(request, **options)
+
+
+async def run_id_of(call: Any) -> str:
+    """Wait until the run exists."""
+    (run_id,) = [value for key, value in await call.initial_metadata() if key == "dag-run-id"]
+    assert isinstance(run_id, str)
+    return run_id
