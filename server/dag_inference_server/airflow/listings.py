@@ -121,6 +121,7 @@ class Listings:
         *,
         task_states: Collection[str],
         run_states: Collection[str],
+        runs_since: datetime | None,
     ) -> Changes:
         """What has changed to one of these states; to any, if empty.
 
@@ -130,13 +131,15 @@ class Listings:
             wanted: The runs that matter.
             task_states: States of task instances.
             run_states: States of runs.
+            runs_since: Since when what is written to runs themselves matters; `None` to list
+                task instances alone.
         """
         filters = await self._filters(wanted)
-        return await self._of_all(
-            dag_ids,
-            {**filters, **_written(wanted, run_states)},
-            {**filters, **_written(wanted, task_states)},
-        )
+        of_tasks = {**filters, **_written(wanted.since, task_states)}
+        if runs_since is None:
+            return await self._of_all(dag_ids, None, of_tasks)
+        of_runs = {**filters, **_written(runs_since, run_states)}
+        return await self._of_all(dag_ids, of_runs, of_tasks)
 
     async def by_id(
         self,
@@ -158,8 +161,8 @@ class Listings:
         if not await self._can_name_runs():
             return await self._one_by_one(keys, task_states)
         filters = await self._filters(wanted)
-        of_runs = filters if every_run else {**filters, **_written(wanted, ())}
-        of_tasks = {**filters, **_written(wanted, task_states)}
+        of_runs = filters if every_run else {**filters, **_written(wanted.since, ())}
+        of_tasks = {**filters, **_written(wanted.since, task_states)}
         dag_ids = {dag_id for dag_id, _ in keys}
         if len(dag_ids) > 1:
             return await self._of_all(dag_ids, of_runs, of_tasks)
@@ -180,7 +183,7 @@ class Listings:
         return changes
 
     async def _of_all(
-        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
+        self, dag_ids: Collection[str], of_runs: _Filters | None, of_tasks: _Filters
     ) -> Changes:
         """One listing over all DAGs, or one for each where the account may not have that."""
         if time.monotonic() < self._by_dag_until:
@@ -197,7 +200,7 @@ class Listings:
         return changes
 
     async def _of_each(
-        self, dag_ids: Collection[str], of_runs: _Filters, of_tasks: _Filters
+        self, dag_ids: Collection[str], of_runs: _Filters | None, of_tasks: _Filters
     ) -> Changes:
         changes = Changes()
         for dag_id in sorted(dag_ids):
@@ -208,13 +211,13 @@ class Listings:
                 changes += Changes(unheard=frozenset({dag_id}))
         return changes
 
-    async def _listing(self, dag_id: str, of_runs: _Filters, of_tasks: _Filters) -> Changes:
+    async def _listing(self, dag_id: str, of_runs: _Filters | None, of_tasks: _Filters) -> Changes:
         read_runs = partial(self._page, DagRunPage, self._runs, dag_id)
         read_instances = partial(self._page, TaskInstancePage, self._instances, dag_id, ANY)
         # One after the other: one API server answers one listing sooner than two at once. The
         # runs first: of a run that has ended, the ends of its tasks are then told with it, and
         # nothing else is asked while the results of what the second one shows are read.
-        runs = await all_pages(read_runs, **of_runs)
+        runs = [] if of_runs is None else await all_pages(read_runs, **of_runs)
         return Changes(runs, await all_pages(read_instances, **of_tasks))
 
     async def _page(
@@ -237,6 +240,6 @@ class Listings:
         return await self._api.is_at_least(*_PREFIXES_SINCE)
 
 
-def _written(wanted: RunFilter, states: Collection[str]) -> _Filters:
+def _written(since: datetime, states: Collection[str]) -> _Filters:
     """Only what was written since then, and is in one of the states if there are any."""
-    return {"updated_at_gte": wanted.since, "state": list(states) or None}
+    return {"updated_at_gte": since, "state": list(states) or None}

@@ -119,6 +119,8 @@ class Wait:
         Raises:
             DagInferenceError: It is not, and cannot come any more.
         """
+        if not self.plan.task_ids:
+            self.follower.wait_for_end()
         snapshot = self.follower.look()
         while True:
             self.flight.run = snapshot.run or self.flight.run

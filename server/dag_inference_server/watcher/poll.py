@@ -18,6 +18,10 @@ from dag_inference_server.watcher.window import Window
 
 log = structlog.get_logger(__name__)
 
+_RUNS_EVERY = timedelta(seconds=0.5)
+"""How often runs are listed, beside their task instances, while no call waits for the end of one.
+What ends a run early shows in its tasks, and a listing costs Airflow as much as ten results."""
+
 MARGIN = timedelta(seconds=60)
 """How much older than we think a run may be, by the clock of the host that made it."""
 
@@ -35,6 +39,7 @@ class Poll:
         run_states: Collection[str] = (),
         follows: Callable[[TrackedRun], bool] = lambda _: True,
         named: int = 0,
+        every_run: bool = False,
     ) -> None:
         """Prepare.
 
@@ -47,6 +52,7 @@ class Poll:
             follows: The runs that this poll is for.
             named: How many runs it names one by one. Beyond, it asks for all of the
                 gateway's.
+            every_run: Whether each look lists the runs, too, whoever waits for their ends.
         """
         self._listings = listings
         self._runs = runs
@@ -55,6 +61,7 @@ class Poll:
         self._run_states = run_states
         self._follows = follows
         self._named = named
+        self._every_run = every_run
         self._work = asyncio.Event()
 
     def wake(self) -> None:
@@ -63,7 +70,7 @@ class Poll:
 
     async def go_on(self) -> None:
         """Look, for ever. No answer of Airflow's may end what everybody waits for."""
-        window = Window(self._listings.now())
+        window, of_runs = Window(self._listings.now()), Window(self._listings.now())
         clock = asyncio.get_running_loop().time
         failures = 0
         while True:
@@ -72,9 +79,10 @@ class Poll:
             young = [run for run in self._runs.young(now) if self._follows(run)]
             if not young:
                 await self._work.wait()
-                window, failures = Window(self._listings.now()), 0
+                window, of_runs = Window(self._listings.now()), Window(self._listings.now())
+                failures = 0
                 continue
-            failures = 0 if await self._look(young, window, now) else failures + 1
+            failures = 0 if await self._look(young, window, of_runs, now) else failures + 1
             youngest = now - max(run.made for run in young)
             await self._rest(
                 self._pace.rest(
@@ -82,8 +90,15 @@ class Poll:
                 )
             )
 
-    async def _look(self, young: Sequence[TrackedRun], window: Window, now: datetime) -> bool:
+    async def _look(
+        self, young: Sequence[TrackedRun], window: Window, of_runs: Window, now: datetime
+    ) -> bool:
         """Look once; whether anything was heard. What was not, the next look asks for again."""
+        lists_runs = (
+            self._every_run
+            or any(run.matters_as_a_whole for run in young)
+            or now - of_runs.last >= _RUNS_EVERY
+        )
         named = len(young) <= self._named
         wanted = RunFilter(
             run_ids=[run.run_id for run in young] if named else [self._listings.prefix],
@@ -97,6 +112,7 @@ class Poll:
                 wanted,
                 task_states=self._task_states,
                 run_states=self._run_states,
+                runs_since=of_runs.since(now) if lists_runs else None,
             )
             self._runs.tell(changes)
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
@@ -107,6 +123,8 @@ class Poll:
             return False
         if not changes.unheard:
             window.looked(now)
+            if lists_runs:
+                of_runs.looked(now)
         return changes.unheard != dag_ids
 
     async def _rest(self, rest: Rest) -> None:

@@ -46,6 +46,8 @@ class TrackedRun:
     followers: set[Follower] = field(default_factory=set)
     streams: int = 0
     """How many of them want the states on the way."""
+    waiting_for_end: int = 0
+    """How many of them no task's end can answer."""
     edition: int = 0
     missed: bool = False
     stuck: bool = False
@@ -72,6 +74,11 @@ class TrackedRun:
     def has_stream(self) -> bool:
         """Whether anybody wants the states on the way."""
         return self.streams > 0
+
+    @property
+    def matters_as_a_whole(self) -> bool:
+        """Whether anybody waits for the end of the run itself."""
+        return self.waiting_for_end > 0
 
     @property
     def may_be_stuck(self) -> bool:
@@ -176,9 +183,16 @@ class Follower:
         """Follow `tracked`; states on the way are wanted, too, if `every_state`."""
         self.every_state = every_state
         self._tracked = tracked
+        self._waits_for_end = False
         self._news = asyncio.Event()
         tracked.followers.add(self)
         tracked.streams += every_state
+
+    def wait_for_end(self) -> None:
+        """Have the end of the run looked for as often as those of its tasks."""
+        if not self._waits_for_end:
+            self._waits_for_end = True
+            self._tracked.waiting_for_end += 1
 
     def wake(self) -> None:
         """There is news."""
@@ -214,3 +228,4 @@ class Follower:
         """Follow no more."""
         self._tracked.followers.remove(self)
         self._tracked.streams -= self.every_state
+        self._tracked.waiting_for_end -= self._waits_for_end

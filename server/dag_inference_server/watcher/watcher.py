@@ -45,6 +45,7 @@ class Watcher:
             pace.slower(2),
             follows=lambda tracked: tracked.has_stream,
             named=_NAMED,
+            every_run=True,
         )
         self._rounds = Rounds(api, listings, self._runs, every=pace.troubled)
 

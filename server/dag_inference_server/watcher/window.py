@@ -21,6 +21,11 @@ class Window:
         """Begin now: what changed before is nobody's news."""
         self._since = self._long_since = now
 
+    @property
+    def last(self) -> datetime:
+        """When the last look began that went well."""
+        return self._since
+
     def since(self, now: datetime) -> datetime:
         """Since when a look that begins now has to ask."""
         if self._is_long(now):
