@@ -75,3 +75,9 @@ async def ended_at(
     if instance["state"] != "success":
         return None
     return datetime.fromisoformat(instance["end_date"])
+
+
+async def value(airflow: httpx.AsyncClient, dag_id: str, run_id: str, task_id: str) -> object:
+    """What a task returned."""
+    where = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+    return (await airflow.get(where)).raise_for_status().json()["value"]
