@@ -39,6 +39,8 @@ class Sizes:
     """Calls in flight meanwhile."""
     own_time: int = 100
     """Samples of the gateway's own time."""
+    deadlines: int = 100
+    """Calls for each length of deadline."""
     many: int = 10_000
     """Calls that are parked for their memory, and calls of one burst."""
 
@@ -59,6 +61,7 @@ QUICK = Sizes(
     requests_in_flight=(1, 10, 100),
     throughput=3,
     own_time=20,
+    deadlines=10,
     many=500,
 )
 """For trying the harness; its figures mean little."""

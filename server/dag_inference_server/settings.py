@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     """How often it is asked when all runs in flight are older than some seconds."""
 
     poll_interval_old: float = Field(default=2, gt=0)
-    """How often runs of more than ten minutes are read. Also how long Airflow is left alone at most
+    """How often runs of more than an hour are read. Also how long Airflow is left alone at most
     when it gives bad answers."""
 
     max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.watcher.tracked import Follower, TrackedRun
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.waiting import eventually
@@ -46,6 +48,37 @@ async def test_cancelled(airflow: FakeAirflow, gateway: Gateway, way: str) -> No
     await airflow.silence()
     assert airflow.count(Kind.PATCH_RUN) == 0
     assert dag.made[0].state == "queued"
+
+
+async def test_ten_thousand_leave_at_once(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """No tracked run, no follower and no task is left of callers that all leave together."""
+    await gateway.ready()
+    await eventually(lambda: airflow.count(Kind.RUNS))
+    dag = airflow.add(Dag("dag"))
+    before = tasks()
+    calls = [WAYS["unary"](gateway) for _ in range(10_000)]
+    # Some have their runs by then, some are triggering, and most wait for their turn.
+    await eventually(lambda: len(dag.made) > 100, timeout=30)
+    assert tracked()
+
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*map(_ended, calls))
+
+    await eventually(lambda: tasks() == before, timeout=30)
+    assert not tracked()
+    await airflow.silence()
+    answer = asyncio.create_task(_answer(WAYS["unary"](gateway)))
+    made = len(dag.made)
+    await eventually(lambda: len(dag.made) == made + 1)
+    dag.made[-1].finish("predict", 1)
+    await answer
+
+
+def tracked() -> list[object]:
+    """What the gateway holds of runs in flight."""
+    gc.collect()
+    return [found for found in gc.get_objects() if isinstance(found, TrackedRun | Follower)]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -154,7 +154,7 @@ async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: 
     dag = airflow.add(Dag("dag"))
     old = [dag.trigger(f"grpc-{number}", {}) for number in range(120)]
     for run in old:
-        run.run_after -= timedelta(hours=1)
+        run.run_after -= timedelta(hours=2)
     requests = [pb.WaitRequest(dag_id="dag", run_id=run.run_id) for run in old]
     waiting = [asyncio.create_task(_wait(gateway, request)) for request in requests]
     await eventually(lambda: airflow.count(Kind.RUN) == 120)
@@ -167,7 +167,7 @@ async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: 
         for a in airflow.asked[start:]
         if a.kind is Kind.INSTANCES
     ]
-    assert {len(ids) for ids in named} == {50, 20}
+    assert {len(ids) for ids in named} == {100, 20}
     assert {run_id for ids in named for run_id in ids} == {run.run_id for run in old}
     old[7].delete()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -184,7 +184,7 @@ async def test_a_dag_whose_old_runs_cannot_be_read(airflow: FakeAirflow, gateway
     dags = [airflow.add(Dag(name)) for name in ("a", "b", "c")]
     runs = [dag.trigger(f"grpc-{dag.dag_id}", {}) for dag in dags]
     for run in runs[:2]:
-        run.run_after -= timedelta(hours=1)
+        run.run_after -= timedelta(hours=2)
     requests = [pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id) for run in runs]
     waiting = [asyncio.create_task(_wait(gateway, request)) for request in requests]
     await eventually(lambda: airflow.count(Kind.RUN) == 3)
@@ -207,8 +207,8 @@ async def test_a_pause_costs_the_calls_of_a_busy_dag_nothing(
 ) -> None:
     """Runs that started before are looked for in the rounds, not by every call for itself."""
     dag = airflow.add(Dag("dag"))
-    calls = [asyncio.create_task(_invoke(gateway)) for _ in range(60)]
-    await eventually(lambda: len(dag.made) == 60)
+    calls = [asyncio.create_task(_invoke(gateway)) for _ in range(130)]
+    await eventually(lambda: len(dag.made) == 130, timeout=20)
     for run in dag.made:
         run.begin("predict")
     dag.is_paused = True

@@ -31,9 +31,15 @@ _PREFIXES_SINCE = (3, 2, 2)
 """The version that brought `run_id_prefix_pattern`, which can name several runs. Airflow takes
 no notice of a parameter that it does not know, so that only the version tells."""
 
-_CHUNK, _CHUNK_ONE_BY_ONE = 50, 10
-"""Runs that one reading by id may name: their ids have to fit a URL of 8 kB, and where they are
-read one by one, each costs two requests."""
+_CHUNK, _CHUNK_ONE_BY_ONE = 100, 10
+"""Runs that one reading by id may name: one page of them. Where they are read one by one, each
+costs two requests."""
+
+_NAMES = 6000
+"""Bytes of ids that fit a URL of 8 kB beside all else."""
+
+_ID_BEYOND_PREFIX = 36
+"""Bytes of a run id, and of what stands between two of them in a URL, without the prefix."""
 
 
 _REFUSAL_LIVES = 300.0
@@ -112,7 +118,9 @@ class Listings:
 
     async def chunk(self) -> int:
         """How many runs `by_id` may be asked for at once."""
-        return _CHUNK if await self._can_name_runs() else _CHUNK_ONE_BY_ONE
+        if not await self._can_name_runs():
+            return _CHUNK_ONE_BY_ONE
+        return min(_CHUNK, _NAMES // (len(self.prefix) + _ID_BEYOND_PREFIX))
 
     async def changed(
         self,
@@ -148,6 +156,7 @@ class Listings:
         *,
         task_states: Collection[str],
         every_run: bool,
+        runs_too: bool,
     ) -> Changes:
         """What has changed of some runs and their task instances.
 
@@ -157,11 +166,17 @@ class Listings:
             task_states: States of task instances that matter.
             every_run: Whether also the runs that have not changed are listed. One that is
                 missing then is gone, or hidden from the account.
+            runs_too: Whether at least the runs are that have changed, and not their task
+                instances alone.
         """
         if not await self._can_name_runs():
             return await self._one_by_one(keys, task_states)
         filters = await self._filters(wanted)
-        of_runs = filters if every_run else {**filters, **_written(wanted.since, ())}
+        of_runs = None
+        if every_run:
+            of_runs = filters
+        elif runs_too:
+            of_runs = {**filters, **_written(wanted.since, ())}
         of_tasks = {**filters, **_written(wanted.since, task_states)}
         dag_ids = {dag_id for dag_id, _ in keys}
         if len(dag_ids) > 1:

@@ -85,6 +85,7 @@ class Rounds:
             wanted,
             task_states=() if any(run.has_stream for run in some) else FINAL_TASK_STATES,
             every_run=every_run,
+            runs_too=any(run.matters_as_a_whole or run.has_stream for run in some),
         )
         self._runs.tell(changes)
         found = {(run.dag_id, run.run_id) for run in changes.runs}

@@ -49,6 +49,17 @@ def fails_beside():
 
 
 @dag(**TAGGED)
+def echoes():
+    """What it was called with, when its pool is open."""
+
+    @task(task_id="answer", pool="echoes")
+    def echo():
+        return get_current_context()["dag_run"].conf
+
+    echo()
+
+
+@dag(**TAGGED)
 def cleans_up():
     @teardown
     @task
@@ -103,6 +114,7 @@ held()
 times_out()
 fails_fast()
 fails_beside()
+echoes()
 cleans_up()
 one_at_a_time()
 goes_on()

@@ -1,0 +1,96 @@
+"""A deadline bounds the wait, and its answer arrives before the caller's own clock rings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, Kind
+from integration.gateway import Gateway
+from integration.statuses import Failure, failure
+from integration.waiting import eventually
+
+REQUEST = pb.InvokeRequest(dag_id="dag")
+
+WAYS = ["unary", "stream"]
+
+
+def call(gateway: Gateway, way: str, timeout: float | None) -> Awaitable[Failure]:
+    """A call of a DAG that does not end, until it fails."""
+    if way == "unary":
+        return failure(gateway.stub.Invoke(REQUEST, timeout=timeout))
+    return failure(_read(gateway.stub.InvokeStream(REQUEST, timeout=timeout)))
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("milliseconds", [100, 200, 500, 1000, None])
+@pytest.mark.parametrize("settings", [{"default_deadline": 0.4}], ids=[""])
+async def test_our_status_arrives(
+    airflow: FakeAirflow, gateway: Gateway, way: str, milliseconds: int | None
+) -> None:
+    """With reason, run id and state, and not the channel's own, which knows none of them.
+
+    A call without a deadline gets the gateway's default.
+    """
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    timeout = None if milliseconds is None else milliseconds / 1000
+
+    failed = await call(gateway, way, timeout)
+
+    assert (failed.code, failed.reason) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    (run,) = dag.made
+    assert failed.metadata == {"dag_id": "dag", "run_id": run.run_id, "run_state": "queued"}
+    await airflow.silence()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_our_status_arrives_for_many_at_once(
+    airflow: FakeAirflow, gateway: Gateway, way: str
+) -> None:
+    """Fifty calls whose deadlines pass at the same time do not keep each other's answers."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+
+    failures = await asyncio.gather(*(call(gateway, way, 2) for _ in range(50)))
+
+    assert {failed.reason for failed in failures} == {"DEADLINE_EXCEEDED"}
+    named = {failed.metadata["run_id"] for failed in failures}
+    assert named == {run.run_id for run in dag.made}
+    assert len(named) == 50
+    await airflow.silence()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("milliseconds", [1, 5, 20, 50])
+async def test_less_than_a_round_trip(
+    airflow: FakeAirflow, gateway: Gateway, way: str, milliseconds: int
+) -> None:
+    """Whichever status such a caller gets, nothing is left behind, and the next call is served."""
+    await gateway.ready()
+    await eventually(lambda: airflow.count(Kind.RUNS))
+    dag = airflow.add(Dag("dag"))
+
+    failed = await call(gateway, way, milliseconds / 1000)
+
+    assert failed.code is StatusCode.DEADLINE_EXCEEDED
+    await airflow.silence()
+    made = len(dag.made)
+    answer = asyncio.create_task(_answer(gateway))
+    await eventually(lambda: len(dag.made) == made + 1)
+    dag.made[-1].finish("predict", 1)
+    await answer
+
+
+async def _answer(gateway: Gateway) -> pb.InvokeResponse:
+    return await gateway.stub.Invoke(REQUEST, timeout=10)
