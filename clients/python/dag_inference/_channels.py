@@ -24,6 +24,10 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.service_config", SERVICE_CONFIG),
     # What is larger is not repeated: by default 256 KiB, and a conf may have 4 MiB.
     ("grpc.per_rpc_retry_buffer_size", 5 * 1024 * 1024),
+    # Between two tries to connect, a channel does not see that its gateway is back: by default
+    # that is 1 s, 1.6 s and so on up to 2 minutes, and the repeats are over before.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
 

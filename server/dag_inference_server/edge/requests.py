@@ -144,7 +144,9 @@ def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, floa
         return limits.default_deadline, _LAST_LOOK
     margin = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
     patience = max(time_remaining - margin, 0.0)
-    return min(patience, limits.max_deadline), margin / 2
+    # Where there is little time, many that look at once would keep each other's answers.
+    last_look = margin / 2 if margin >= _LAST_LOOK else 0.0
+    return min(patience, limits.max_deadline), last_look
 
 
 _MARGIN_SHARE = 0.1

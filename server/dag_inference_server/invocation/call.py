@@ -34,7 +34,8 @@ class Wanted:
     patience: float
     """Seconds until the answer has to be ready."""
     last_look: float
-    """Seconds that may pass after that on finding out where the run stands."""
+    """Seconds that may pass after that on finding out where the run stands. 0: none, and the
+    caller is told the state as last seen."""
     cancel_on_deadline: bool = False
     """Whether the run is ended when the patience is."""
     cancel_on_disconnect: bool = False

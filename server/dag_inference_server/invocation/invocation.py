@@ -237,9 +237,10 @@ class Invocations:
                 subject=flight.subject,
             )
         # That a run has started is no news that a unary call asks for.
-        with suppress(TimeoutError, DagInferenceError, NotFound):
-            async with asyncio.timeout(flight.wanted.last_look):
-                flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
+        if flight.wanted.last_look:
+            with suppress(TimeoutError, DagInferenceError, NotFound):
+                async with asyncio.timeout(flight.wanted.last_look):
+                    flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
         state = flight.run.state if flight.run else "there, in a state that Airflow did not tell"
         more = ", and it is ended unless others wait" if flight.wanted.cancel_on_deadline else ""
         return DeadlineExceeded(

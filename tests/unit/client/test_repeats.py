@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,3 +203,21 @@ async def test_a_channel_of_ones_own_is_left_as_it_is(serve: Serve) -> None:
     async with grpc.aio.insecure_channel(target) as aio_channel:
         await invoke_aio(target, channel=aio_channel)
     assert gateway.asked == 2
+
+
+async def test_a_gateway_that_is_back_is_seen_soon() -> None:
+    """A channel goes on trying to connect about once a second, however often it was in vain."""
+    tries: list[float] = []
+
+    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(time.monotonic())
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nearly:
+        host, port = nearly.sockets[0].getsockname()
+        await invoke_aio(f"{host}:{port}")
+
+    pauses = [after - before for before, after in pairwise(tries)]
+    assert len(pauses) > 3
+    # By default, the fourth is two and a half seconds.
+    assert max(pauses) < 2.2
