@@ -220,6 +220,54 @@ async def test_airflow_is_away_when_the_caller_leaves(
     await eventually(lambda: run.state == "failed", timeout=20)
 
 
+async def test_somebody_comes_while_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Who attaches before the run could be ended keeps it, until that call has left, too."""
+    dag = airflow.add(Dag("dag"))
+    leaves = gateway.stub.Invoke(request("mine", on_disconnect=DISCONNECT), timeout=30)
+    run = await first_run(dag)
+    await airflow.polls(2)
+    airflow.faults.add(faults.database_error(), Kind.PATCH_RUN)
+    leaves.cancel()
+    await eventually(lambda: airflow.count(Kind.PATCH_RUN))
+    comes = gateway.stub.Invoke(request("mine"), timeout=30)
+    await eventually(lambda: airflow.count(Kind.TRIGGER) == 2)
+    await airflow.polls(2)
+
+    airflow.faults.clear()
+
+    patches = airflow.count(Kind.PATCH_RUN)
+    await never(lambda: run.state == "failed", within=1.5)
+    assert airflow.count(Kind.PATCH_RUN) <= patches + 4
+    comes.cancel()
+    await eventually(lambda: run.state == "failed")
+
+
+@pytest.mark.parametrize("kind", [Kind.TRIGGER, Kind.RUN])
+async def test_a_request_id_of_another_call(
+    airflow: FakeAirflow, gateway: Gateway, kind: Kind
+) -> None:
+    """A call whose request id was used with another conf ends nothing when it leaves."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    first = gateway.stub.Invoke(request("mine", conf_json='{"a": 1}'), timeout=30)
+    run = await first_run(dag)
+    await airflow.polls(2)
+    first.cancel()
+    release = asyncio.Event()
+    airflow.faults.add(faults.held_until(release), kind)
+    count = airflow.count(kind)
+    asked = request("mine", conf_json='{"a": 2}', on_disconnect=DISCONNECT)
+    second = gateway.stub.Invoke(asked, timeout=30)
+    await eventually(lambda: airflow.count(kind) > count)
+
+    second.cancel()
+    release.set()
+
+    await airflow.silence()
+    assert airflow.count(Kind.PATCH_RUN) == 0
+    assert run.state == "queued"
+
+
 async def test_a_gateway_that_ends(airflow: FakeAirflow) -> None:
     """It is not the caller that goes away then: the run goes on, for another replica."""
     dag = airflow.add(Dag("dag"))

@@ -128,6 +128,19 @@ async def test_a_note_that_somebody_took_away(airflow: FakeAirflow, gateway: Gat
     await call
 
 
+async def test_a_note_that_somebody_wrote(airflow: FakeAirflow) -> None:
+    """No note can keep a gateway from its work, not even at its start."""
+    dag = airflow.add(Dag("dag"))
+    for number, limit in enumerate(("99999999", "9" * 30, "-1", "1e9")):
+        dag.trigger(f"grpc-{number}", {}, note=f"dag-inference: run_timeout {limit} s")
+
+    async with running(settings_for(airflow)) as gateway:
+        failed = await failure(gateway.stub.Invoke(request(300), timeout=10))
+
+    assert failed.reason == "RUN_TIMED_OUT"
+    assert [run.state for run in dag.made] == ["queued"] * 4 + ["failed"]
+
+
 async def test_airflow_is_away_at_the_time(airflow: FakeAirflow, gateway: Gateway) -> None:
     """The run is ended once Airflow answers again, and other runs are not held up for long."""
     dag = airflow.add(Dag("dag"))

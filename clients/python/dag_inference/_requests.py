@@ -29,7 +29,8 @@ class WaitOptions(TypedDict, total=False):
     on_deadline: KeepOrCancel
     """What becomes of the run when `timeout` is over. Left out: it goes on."""
     on_disconnect: KeepOrCancel
-    """What becomes of the run when the caller goes away. Left out: it goes on."""
+    """What becomes of the run when the caller goes away. Left out: it goes on. With
+    `cancel`, also a connection that breaks ends the run: there is no coming back."""
 
 
 class InvokeOptions(WaitOptions, total=False):

@@ -36,7 +36,7 @@ class AsyncDagInferenceClient:
 
     One client holds one HTTP/2 connection, may be shared by the tasks of the
     event loop that it was made in, and is closed by `async with` or `close()`.
-    Cancelling a task that waits gives the call up; the run goes on.
+    Cancelling a task that waits gives the call up; `on_disconnect` says what becomes of the run.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class AsyncDagInferenceClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls in flight are given up; their runs go on."""
+        """Close the connection. Calls in flight are given up, as `on_disconnect` says."""
         if self._owns_channel:
             await self._channel.close()
 
@@ -146,7 +146,7 @@ class AsyncDagInferenceClient:
         The first event is `Accepted`, the last one `Completed` with the result.
         When the gateway was lost on the way, `Accepted` comes once more, and then
         where the run stands. Errors are raised by the iteration. To break off early, close the
-        generator (`contextlib.aclosing`); the run goes on.
+        generator (`contextlib.aclosing`); see `on_disconnect`.
 
         Args:
             dag_id: As in `invoke`.

@@ -79,7 +79,7 @@ class DagInferenceClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls in flight are given up; their runs go on."""
+        """Close the connection. Calls in flight are given up, as `on_disconnect` says."""
         if self._owns_channel:
             self._channel.close()
 
@@ -144,7 +144,7 @@ class DagInferenceClient:
         The first event is `Accepted`, the last one `Completed` with the result.
         When the gateway was lost on the way, `Accepted` comes once more, and then
         where the run stands. Errors are raised by the iteration. To break off early, close the
-        generator (`contextlib.closing`); the run goes on.
+        generator (`contextlib.closing`); see `on_disconnect`.
 
         Args:
             dag_id: As in `invoke`.

@@ -241,17 +241,29 @@ class AirflowApi:
         operation = self._runs.get_dag_run_without_preload_content
         return await self._read(DagRun, operation, dag_id, run_id)
 
-    async def end_run(self, dag_id: str, run_id: str, note: str) -> DagRun:
+    async def end_run(
+        self,
+        dag_id: str,
+        run_id: str,
+        note: str,
+        *,
+        check: Callable[[], object] = lambda: None,
+    ) -> DagRun:
         """Mark a run failed, whatever its state is, and say why in its note.
 
-        What runs is failed, what waits is skipped, and teardowns still run.
+        What runs is failed, what waits is skipped, and teardowns still run. `check` is called
+        just before each sending, for a last chance to raise.
 
         Raises:
             NotFound: No such run.
         """
-        operation = self._runs.patch_dag_run_without_preload_content
         body = DAGRunPatchBody(state=DagRunMutableStates.FAILED, note=note)
-        return await self._read(DagRun, operation, dag_id, run_id, body)
+
+        def write() -> Any:
+            check()
+            return self._runs.patch_dag_run_without_preload_content(dag_id, run_id, body)
+
+        return await self._read(DagRun, write)
 
     async def task_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int

@@ -192,15 +192,13 @@ class Transport:
 
     async def _exchange(self, request: Request, tail: int | None) -> Answer:
         try:
-            async with (
-                self._session.request(
-                    request.method,
-                    URL(request.url, encoded=True),
-                    headers=request.headers,
-                    data=request.body,
-                    allow_redirects=False,
-                ) as response,
-            ):
+            async with self._session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=request.body,
+                allow_redirects=False,
+            ) as response:
                 self._read_clock(response.headers.get("Date", ""))
                 return Answer(response.status, await _body(response, tail))
         except (aiohttp.ClientError, OSError) as error:
@@ -232,7 +230,7 @@ def _is_stale(answer: Answer) -> bool:
 def _server_time(header: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(header) if header else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # Without a zone it is UTC, which HTTP dates always are.
     return date.replace(tzinfo=UTC) if date and date.tzinfo is None else date

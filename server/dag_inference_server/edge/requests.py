@@ -149,9 +149,9 @@ def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, floa
     return min(patience, limits.max_deadline), last_look
 
 
-_MARGIN_SHARE = 0.1
-_MARGIN_MIN = 0.02
-_MARGIN_MAX = 0.2
+_MARGIN_SHARE = 0.15
+_MARGIN_MIN = 0.03
+_MARGIN_MAX = 0.25
 _LAST_LOOK = 0.1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,12 +13,13 @@ import structlog
 from dag_inference.errors import (
     AirflowDenied,
     ResultSkipped,
+    ResultTooDeep,
     RunCancelled,
     RunDeleted,
     RunTimedOut,
     TaskFailed,
 )
-from dag_inference_server.airflow import AirflowApi, NotFound, until_answered
+from dag_inference_server.airflow import AirflowApi, DagRun, NotFound, until_answered
 from dag_inference_server.ending.end import end_run
 from dag_inference_server.ending.notes import cancelled
 
@@ -28,7 +29,7 @@ RunKey: TypeAlias = tuple[str, str]
 
 log = structlog.get_logger(__name__)
 
-_SETTLED = (TaskFailed, RunCancelled, RunDeleted, RunTimedOut, ResultSkipped)
+_SETTLED = (TaskFailed, RunCancelled, RunDeleted, RunTimedOut, ResultSkipped, ResultTooDeep)
 """Errors that are the run's own: there is nothing left that cancelling would stop for a caller."""
 
 _AT_ONCE = 2
@@ -43,6 +44,10 @@ class NobodyWaits(Exception):
     """What was to be sent is wanted by nobody any more."""
 
 
+class _SomebodyWaits(Exception):
+    """A run that was to be ended is wanted again."""
+
+
 @dataclass(slots=True, eq=False)
 class _Attended:
     """One run that calls wait for."""
@@ -50,8 +55,15 @@ class _Attended:
     calls: int = 0
     why: str | None = None
     """Why it is to be ended once nobody waits for it; `None` if it is not."""
-    under_way: list[asyncio.Task[Any]] = field(default_factory=list)
-    """Triggers that were sent and not answered when their callers left."""
+    under_way: list[tuple[asyncio.Task[Any], str]] = field(default_factory=list)
+    """Triggers that were not answered when their callers left, and why to end what they make."""
+
+    def settle(self) -> None:
+        """Keep it: a call has got what there was to get."""
+        self.why = None
+        for trigger, _ in self.under_way:
+            trigger.cancel()
+        self.under_way.clear()
 
 
 class Attendee:
@@ -61,19 +73,31 @@ class Attendee:
         """Wait for `run`; `why` says why it is to be ended if this call gives up now."""
         self._run = run
         self._why = why
+        self._owns = False
         self._has_left = False
 
+    def own(self) -> None:
+        """Take in that the run is the call's own, which it may have ended.
+
+        Until then it can be that of an earlier call with the same request id, and another conf.
+        """
+        self._owns = True
+
     async def see_through(self, trigger: Coroutine[Any, Any, T]) -> T:
-        """Await a trigger of which the outcome has to be known, also when the caller has left."""
+        """Await a trigger of which the outcome has to be known, also when the caller has left.
+
+        It gives something if the run is the call's own, and raises otherwise.
+        """
         task = asyncio.create_task(trigger)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             self._has_left = True
-            if self._why() is None:
+            why = self._why()
+            if why is None:
                 task.cancel()
             else:
-                self._run.under_way.append(task)
+                self._run.under_way.append((task, why))
                 # Whether anybody asks for its outcome depends on who else waits.
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
@@ -85,7 +109,8 @@ class Attendee:
 
     def leave(self) -> None:
         """Give up."""
-        self._run.why = self._why() or self._run.why
+        if self._owns:
+            self._run.why = self._why() or self._run.why
 
 
 class Attendance:
@@ -112,13 +137,12 @@ class Attendance:
         attendee = Attendee(run, why)
         try:
             yield attendee
-            run.why = None
+            run.settle()
         except _SETTLED:
-            run.why = None
+            run.settle()
             raise
         except asyncio.CancelledError:
-            if not self._is_closing:
-                attendee.leave()
+            attendee.leave()
             raise
         finally:
             run.calls -= 1
@@ -132,38 +156,56 @@ class Attendance:
 
     async def finish(self, seconds: float) -> None:
         """End what is to be ended, for so long; the rest stays as it is."""
-        if self._endings:
-            _, late = await asyncio.wait(self._endings, timeout=seconds)
-            for ending in late:
-                ending.cancel()
+        if not self._endings:
+            return
+        _, late = await asyncio.wait(self._endings, timeout=seconds)
+        for ending in late:
+            ending.cancel()
+        if late:
+            log.warning("runs_not_ended", runs=len(late))
+            await asyncio.wait(late)
 
     def _end_if_wanted(self, key: RunKey, run: _Attended) -> None:
-        if run.why is None:
-            for trigger in run.under_way:
-                trigger.cancel()
+        if self._is_closing or (run.why is None and not run.under_way):
+            run.settle()
             return
-        ending = asyncio.create_task(self._end(key, run, run.why))
+        ending = asyncio.create_task(self._end(key, run))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
-    async def _end(self, key: RunKey, run: _Attended, why: str) -> None:
-        outcomes = await asyncio.gather(*run.under_way, return_exceptions=True)
-        if outcomes and all(isinstance(outcome, NobodyWaits) for outcome in outcomes):
-            return
-        async with self._turn:
-            if (others := self._runs.get(key)) is not None:
-                # They came meanwhile, and wait: when they have left.
-                others.why = others.why or why
-                return
-            with suppress(NotFound):
-                await self._until_ended(key, cancelled(f"because {why}"))
-
-    async def _until_ended(self, key: RunKey, note: str) -> None:
+    async def _end(self, key: RunKey, run: _Attended) -> None:
         dag_id, run_id = key
         try:
             async with asyncio.timeout(_GIVE_UP_AFTER):
-                run = await until_answered(lambda: end_run(self._api, dag_id, run_id, note))
+                why = run.why or await self._why_of_triggers(run)
+                if why is None:
+                    return
+                ended = await until_answered(lambda: self._end_once(key, why))
+        except (NotFound, _SomebodyWaits):
+            return
         except (AirflowDenied, TimeoutError) as error:
             log.warning("run_not_ended", dag_id=dag_id, run_id=run_id, error=str(error))
+        except Exception:
+            log.exception("run_not_ended", dag_id=dag_id, run_id=run_id)
         else:
-            log.info("run_ended", dag_id=dag_id, run_id=run_id, run_state=run.state, note=note)
+            log.info("run_ended", dag_id=dag_id, run_id=run_id, run_state=ended.state, why=why)
+
+    async def _why_of_triggers(self, run: _Attended) -> str | None:
+        """Why a run is to be ended that triggers have made after their callers had left."""
+        triggers, whys = zip(*run.under_way, strict=True)
+        outcomes = await asyncio.gather(*triggers, return_exceptions=True)
+        made = (w for o, w in zip(outcomes, whys, strict=True) if not isinstance(o, BaseException))
+        return next(made, None)
+
+    async def _end_once(self, key: RunKey, why: str) -> DagRun:
+        """Try to end a run, unless somebody waits for it meanwhile."""
+
+        def check() -> None:
+            if (others := self._runs.get(key)) is not None:
+                # When they have left.
+                others.why = others.why or why
+                raise _SomebodyWaits
+
+        async with self._turn:
+            check()
+            return await end_run(self._api, *key, cancelled(f"because {why}"), check=check)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dag_inference_server.airflow import AirflowApi, DagRun
 
 
-async def end_run(api: AirflowApi, dag_id: str, run_id: str, note: str) -> DagRun:
+async def end_run(
+    api: AirflowApi,
+    dag_id: str,
+    run_id: str,
+    note: str,
+    *,
+    check: Callable[[], object] = lambda: None,
+) -> DagRun:
     """End a run, and say why in its note; the run afterwards.
 
     One that has ended stays as it is. Airflow has no such condition itself: of a run that ends
     between the two requests, the state becomes `failed`, and its values stay.
+
+    `check` is called just before each sending, for a last chance to raise.
 
     Raises:
         NotFound: Airflow has no such run.
@@ -17,4 +28,4 @@ async def end_run(api: AirflowApi, dag_id: str, run_id: str, note: str) -> DagRu
         AirflowDenied: The account may not end runs.
     """
     run = await api.run(dag_id, run_id)
-    return run if run.is_final else await api.end_run(dag_id, run_id, note)
+    return run if run.is_final else await api.end_run(dag_id, run_id, note, check=check)

@@ -11,7 +11,8 @@ from datetime import timedelta
 from enum import Enum
 
 _OURS = "dag-inference: "
-_LIMIT = re.compile(rf"{_OURS}run_timeout (\d+(?:\.\d+)?) s\b")
+# Whatever people write there: of eight digits at most, which are three years.
+_LIMIT = re.compile(rf"{_OURS}run_timeout (\d{{1,8}}(?:\.\d{{1,6}})?) s\b")
 _TIMED_OUT = f"{_OURS}ended by its run_timeout"
 _CANCELLED = f"{_OURS}cancelled"
 

@@ -57,17 +57,24 @@ class RunTimeouts:
             loops.create_task(self._keep_ending())
 
     async def _keep_looking(self) -> None:
+        missed: set[RunKey] = set()
         while True:
             known = set(self._due)
             try:
                 unfinished = await until_answered(self._listings.unfinished)
             except (AirflowDenied, NotFound) as error:
                 log.warning("run_timeouts_of_others_unknown", error=str(error))
+            except Exception:
+                # Nothing that Airflow says may end what everybody waits for.
+                log.exception("run_timeouts_of_others_unknown")
             else:
                 for run in unfinished:
                     self.expect(run)
-                for key in known - {(run.dag_id, run.run_id) for run in unfinished}:
+                # One that ends while the pages are read can hide another: not by one look alone.
+                gone = known - {(run.dag_id, run.run_id) for run in unfinished}
+                for key in gone & missed:
                     self._due.pop(key, None)
+                missed = gone
             await asyncio.sleep(_LOOK_EVERY)
 
     async def _keep_ending(self) -> None:
@@ -103,6 +110,9 @@ class RunTimeouts:
             self._due[key] = self._listings.now() + _AGAIN_AFTER
         except AirflowDenied as error:
             log.warning("run_not_ended", dag_id=dag_id, run_id=run_id, error=str(error))
+            self._due[key] = self._listings.now() + _AGAIN_AFTER_DENIAL
+        except Exception:
+            log.exception("run_not_ended", dag_id=dag_id, run_id=run_id)
             self._due[key] = self._listings.now() + _AGAIN_AFTER_DENIAL
 
 

@@ -34,8 +34,7 @@ class Wanted:
     patience: float
     """Seconds until the answer has to be ready."""
     last_look: float
-    """Seconds that may pass after that on finding out where the run stands. 0: none, and the
-    caller is told the state as last seen."""
+    """Seconds that may pass after that on finding out where the run stands; 0 for none."""
     cancel_on_deadline: bool = False
     """Whether the run is ended when the patience is."""
     cancel_on_disconnect: bool = False

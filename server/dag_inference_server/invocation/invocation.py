@@ -50,6 +50,11 @@ from dag_inference_server.watcher import Follower, Watcher
 log = structlog.get_logger(__name__)
 
 
+_LAST_LOOKS = 4
+"""Calls that look once more at once when their deadlines pass. The others tell the state as last
+seen."""
+
+
 class Invocations:
     """Makes runs and waits for them. Invoke is trigger and wait."""
 
@@ -71,6 +76,7 @@ class Invocations:
         self._run_ids = run_ids
         self._attendance = attendance
         self._timeouts = timeouts
+        self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
         self._reports = reports
 
     async def invoke(self, call: Call, listener: Listener) -> Outcome:
@@ -122,12 +128,12 @@ class Invocations:
                 call.dag_id, run_id, every_state=flight.listener.every_state
             ) as follower,
         ):
-            attached = await self._make_run(flight, call, run_id, follower, attendee)
+            making = self._make_run(flight, call, run_id, follower, attendee)
+            if call.cancel_on_deadline or call.cancel_on_disconnect:
+                making = attendee.see_through(making)
+            attached = await making
+            attendee.own()
             assert flight.run is not None
-            if attached and canonical(flight.run.conf or {}) != canonical(dict(call.conf)):
-                raise RequestIdReused(
-                    f"request_id {call.request_id} was used before with another conf"
-                )
             plan = plan.for_version(flight.run.version)
             return await self._wait(flight, plan, follower, attached=attached)
 
@@ -135,11 +141,12 @@ class Invocations:
         dag_id, run_id = attachment.dag_id, attachment.run_id
         subject = self._subject_of_ours(dag_id, run_id)
         with (
-            self._attendance.attend((dag_id, run_id), flight.why_end),
+            self._attendance.attend((dag_id, run_id), flight.why_end) as attendee,
             self._watcher.follow(
                 dag_id, run_id, every_state=flight.listener.every_state
             ) as follower,
         ):
+            attendee.own()
             try:
                 flight.run = await self._watcher.refresh(follower, dag_id, run_id)
             except NotFound as error:
@@ -166,25 +173,32 @@ class Invocations:
     async def _make_run(
         self, flight: Flight, call: Call, run_id: str, follower: Follower, attendee: Attendee
     ) -> bool:
-        """Trigger the run; whether a call before this one had made it already."""
+        """Trigger the run; whether a call before this one had made it already.
+
+        Raises:
+            RequestIdReused: It had, for another conf.
+        """
         subject = Subject(call.dag_id)
-        trigger = self._api.trigger(
-            call.dag_id,
-            run_id,
-            call.conf,
-            note=limited(call.run_timeout) if call.run_timeout else None,
-            check=attendee.check_here,
-        )
         try:
-            if call.cancel_on_deadline or call.cancel_on_disconnect:
-                trigger = attendee.see_through(trigger)
-            flight.run = await trigger
+            flight.run = await self._api.trigger(
+                call.dag_id,
+                run_id,
+                call.conf,
+                note=limited(call.run_timeout) if call.run_timeout else None,
+                check=attendee.check_here,
+            )
         except RunExists:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
             # call with this request id.
             flight.run_id = run_id
             flight.run = await self._existing(call, run_id, follower)
-            return call.request_id is not None
+            if call.request_id is None:
+                return False
+            if canonical(flight.run.conf or {}) != canonical(dict(call.conf)):
+                raise RequestIdReused(
+                    f"request_id {call.request_id} was used before with another conf"
+                ) from None
+            return True
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {call.dag_id}", subject=subject) from error
         except Refused as error:
@@ -237,9 +251,10 @@ class Invocations:
                 subject=flight.subject,
             )
         # That a run has started is no news that a unary call asks for.
-        if flight.wanted.last_look:
+        # Many whose deadlines pass together must not keep each other's answers.
+        if flight.wanted.last_look and not self._last_looks.locked():
             with suppress(TimeoutError, DagInferenceError, NotFound):
-                async with asyncio.timeout(flight.wanted.last_look):
+                async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
                     flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
         state = flight.run.state if flight.run else "there, in a state that Airflow did not tell"
         more = ", and it is ended unless others wait" if flight.wanted.cancel_on_deadline else ""

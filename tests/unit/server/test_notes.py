@@ -35,7 +35,18 @@ def test_who_ended_a_run_is_read_whatever_else_is_said(limit: timedelta, comment
     assert limit_in(cancelled("by request", comment)) is limit_in(timed_out(limit)) is None
 
 
-@pytest.mark.parametrize("note", [None, "", "see dag-inference: cancelled by request", "cancelled"])
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        "",
+        "cancelled",
+        "see dag-inference: cancelled by request",
+        "dag-inference: run_timeout soon",
+        "dag-inference: run_timeout 300000000000 s",
+        "dag-inference: run_timeout 99999999999999999999 s",
+    ],
+)
 def test_notes_of_people(note: str | None) -> None:
     """They say nothing to a gateway."""
     assert ended_by(note) is None

@@ -67,7 +67,8 @@ class _OnDeadlineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDeadline
     """The run goes on: come back with `Wait`."""
     ON_DEADLINE_CANCEL: _OnDeadline.ValueType  # 2
     """The run is ended as by `Cancel`, once no other call here waits for it. Not
-    if one of those has got the run's result or error.
+    if one of those has got the run's result or error. When it is the gateway
+    that goes away, the run goes on: `run_timeout` holds even then.
     """
 
 class OnDeadline(_OnDeadline, metaclass=_OnDeadlineEnumTypeWrapper):
@@ -79,7 +80,8 @@ ON_DEADLINE_KEEP: OnDeadline.ValueType  # 1
 """The run goes on: come back with `Wait`."""
 ON_DEADLINE_CANCEL: OnDeadline.ValueType  # 2
 """The run is ended as by `Cancel`, once no other call here waits for it. Not
-if one of those has got the run's result or error.
+if one of those has got the run's result or error. When it is the gateway
+that goes away, the run goes on: `run_timeout` holds even then.
 """
 Global___OnDeadline: _TypeAlias = OnDeadline  # noqa: Y015
 

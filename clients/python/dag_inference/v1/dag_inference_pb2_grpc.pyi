@@ -166,7 +166,8 @@ class DagInferenceStub:
     says that a gateway did it. Its teardown tasks still run, and the run goes on
     until they have ended. Calls that wait for the run get `ABORTED`,
     `RUN_CANCELLED`, unless its result was there already. Ending a run that has
-    ended changes nothing and is no error.
+    ended changes nothing and is no error; one that ends at the same moment may
+    still become failed in Airflow.
 
     Errors:
 
@@ -305,7 +306,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
     says that a gateway did it. Its teardown tasks still run, and the run goes on
     until they have ended. Calls that wait for the run get `ABORTED`,
     `RUN_CANCELLED`, unless its result was there already. Ending a run that has
-    ended changes nothing and is no error.
+    ended changes nothing and is no error; one that ends at the same moment may
+    still become failed in Airflow.
 
     Errors:
 
@@ -471,7 +473,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
         says that a gateway did it. Its teardown tasks still run, and the run goes on
         until they have ended. Calls that wait for the run get `ABORTED`,
         `RUN_CANCELLED`, unless its result was there already. Ending a run that has
-        ended changes nothing and is no error.
+        ended changes nothing and is no error; one that ends at the same moment may
+        still become failed in Airflow.
 
         Errors:
 
