@@ -67,7 +67,7 @@ class Changes:
     runs: Sequence[DagRun] = ()
     instances: Sequence[TaskInstance] = ()
     unheard: frozenset[str] = frozenset()
-    """DAGs whose part is missing, because their listing failed."""
+    """DAGs of which a part is missing, because a listing failed; `ANY` for all of them."""
 
     def __add__(self, other: Changes) -> Changes:
         """Both."""
@@ -232,8 +232,16 @@ class Listings:
         # One after the other: one API server answers one listing sooner than two at once. The
         # runs first: of a run that has ended, the ends of its tasks are then told with it, and
         # nothing else is asked while the results of what the second one shows are read.
-        runs = [] if of_runs is None else await all_pages(read_runs, **of_runs)
-        return Changes(runs, await all_pages(read_instances, **of_tasks))
+        runs: list[DagRun] = []
+        unheard: frozenset[str] = frozenset()
+        try:
+            if of_runs is not None:
+                runs = await all_pages(read_runs, **of_runs)
+        except AirflowUnavailable as error:
+            # Most calls wait for a task, and can do without.
+            log.warning("airflow_listing_of_runs_failed", dag_id=dag_id, error=str(error))
+            unheard = frozenset({dag_id})
+        return Changes(runs, await all_pages(read_instances, **of_tasks), unheard)
 
     async def _page(
         self, model: type[ModelT], operation: Operation, *args: str, **filters: Any

@@ -14,6 +14,7 @@ import structlog
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, Listings, NotFound, RunFilter
 from dag_inference_server.airflow.answers import FINAL_TASK_STATES
+from dag_inference_server.airflow.api import ANY
 from dag_inference_server.watcher.poll import MARGIN
 from dag_inference_server.watcher.runs import TrackedRuns
 from dag_inference_server.watcher.tracked import TrackedRun
@@ -90,7 +91,7 @@ class Rounds:
         self._runs.tell(changes)
         found = {(run.dag_id, run.run_id) for run in changes.runs}
         for run in some:
-            if run.dag_id in changes.unheard:
+            if changes.unheard & {run.dag_id, ANY}:
                 continue
             run.read_at = asked
             if every_run and run.key not in found:
