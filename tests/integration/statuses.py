@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -84,3 +85,17 @@ async def failure(call: Awaitable[object]) -> Failure:
         await call
     error = caught.value
     return Failure(error.code(), error.details() or "", dict(error.trailing_metadata() or ()))
+
+
+async def ended(call: Any) -> None:
+    """Wait until a call, or a stream, has ended without an answer."""
+    try:
+        await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else _read(call))
+    except (grpc.aio.AioRpcError, asyncio.CancelledError):
+        return
+    raise AssertionError("the call was answered")
+
+
+async def _read(call: Any) -> None:
+    async for _ in call:
+        pass

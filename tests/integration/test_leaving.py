@@ -15,6 +15,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.watcher.tracked import Follower, TrackedRun
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
+from integration.statuses import ended
 from integration.waiting import eventually
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
@@ -63,7 +64,7 @@ async def test_ten_thousand_leave_at_once(airflow: FakeAirflow, gateway: Gateway
 
     for call in calls:
         call.cancel()
-    await asyncio.gather(*map(_ended, calls))
+    await asyncio.gather(*map(ended, calls))
 
     await eventually(lambda: tasks() == before, timeout=30)
     assert not tracked()
@@ -89,7 +90,7 @@ async def test_connection_closed(airflow: FakeAirflow, gateway: Gateway, way: st
     channel = grpc.aio.insecure_channel(
         f"127.0.0.1:{gateway.serving.port}", [("grpc.use_local_subchannel_pool", 1)]
     )
-    call = asyncio.ensure_future(_ended(WAYS[way](Gateway(gateway.serving, channel))))
+    call = asyncio.ensure_future(ended(WAYS[way](Gateway(gateway.serving, channel))))
     await eventually(lambda: dag.made)
     await eventually(lambda: airflow.count(Kind.INSTANCES) > 3)
 
@@ -107,7 +108,7 @@ async def test_cancelled_before_the_run(airflow: FakeAirflow, gateway: Gateway, 
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
     airflow.faults.add(faults.held_until(release), kind)
     impatient, patient = WAYS["unary"](gateway), WAYS["unary"](gateway)
-    calls = asyncio.gather(_ended(impatient), _answer(patient))
+    calls = asyncio.gather(ended(impatient), _answer(patient))
     await eventually(lambda: airflow.count(kind))
 
     impatient.cancel()
@@ -124,7 +125,7 @@ async def test_deadline(airflow: FakeAirflow, gateway: Gateway) -> None:
     """The same when the deadline passes."""
     airflow.add(Dag("dag"))
 
-    await _ended(gateway.stub.Invoke(REQUEST))
+    await ended(gateway.stub.Invoke(REQUEST))
 
     await airflow.silence()
 
@@ -132,7 +133,7 @@ async def test_deadline(airflow: FakeAirflow, gateway: Gateway) -> None:
 async def test_gateway_ends(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A gateway that ends with calls on it leaves no task of its own behind."""
     airflow.add(Dag("dag"))
-    calls = asyncio.gather(*(_ended(way(gateway)) for way in WAYS.values()))
+    calls = asyncio.gather(*(ended(way(gateway)) for way in WAYS.values()))
     await eventually(lambda: airflow.count(Kind.TRIGGER) == 2)
 
     await gateway.serving.server.stop(0)
@@ -146,25 +147,12 @@ async def test_connections_end(airflow: FakeAirflow) -> None:
     airflow.faults.add(faults.hanging(), Kind.TRIGGER)
     airflow.add(Dag("dag"))
     async with running(settings_for(airflow)) as gateway:
-        call = asyncio.ensure_future(_ended(WAYS["unary"](gateway)))
+        call = asyncio.ensure_future(ended(WAYS["unary"](gateway)))
         await eventually(lambda: airflow.count(Kind.TRIGGER))
         assert airflow.connections
     await call
 
     await eventually(lambda: not airflow.connections)
-
-
-async def _ended(call: Any) -> None:
-    try:
-        await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else _read(call))
-    except (grpc.aio.AioRpcError, asyncio.CancelledError):
-        return
-    raise AssertionError("the call was answered")
-
-
-async def _read(call: Any) -> None:
-    async for _ in call:
-        pass
 
 
 async def _answer(call: Any) -> pb.InvokeResponse:

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
-from integration.statuses import failure
+from integration.statuses import ended, failure
 from integration.waiting import eventually, first_run, never
 
 DISCONNECT = pb.ON_DISCONNECT_CANCEL
@@ -55,9 +55,7 @@ async def test_a_connection_that_breaks(airflow: FakeAirflow, gateway: Gateway) 
         f"127.0.0.1:{gateway.serving.port}", [("grpc.use_local_subchannel_pool", 1)]
     )
     asked = request(on_disconnect=DISCONNECT)
-    call = asyncio.ensure_future(
-        _ended(WAYS["unary"](Gateway(gateway.serving, channel), asked, 30))
-    )
+    call = asyncio.ensure_future(ended(WAYS["unary"](Gateway(gateway.serving, channel), asked, 30)))
     run = await first_run(dag)
 
     await channel.close()
@@ -100,7 +98,7 @@ async def test_runs_that_are_kept(
     run = await first_run(dag)
     await airflow.polls(2)
     if by_deadline:
-        await _ended(call)
+        await ended(call)
     else:
         call.cancel()
 
@@ -157,7 +155,7 @@ async def test_before_the_trigger_is_answered(airflow: FakeAirflow, gateway: Gat
     await eventually(lambda: airflow.count(Kind.TRIGGER))
 
     call.cancel()
-    await _ended(call)
+    await ended(call)
     await never(lambda: dag.made or airflow.count(Kind.PATCH_RUN), within=0.2)
     release.set()
 
@@ -194,7 +192,7 @@ async def test_triggers_that_were_not_sent_yet(airflow: FakeAirflow, gateway: Ga
 
     for call in calls:
         call.cancel()
-    await asyncio.gather(*map(_ended, calls))
+    await asyncio.gather(*map(ended, calls))
     release.set()
 
     await eventually(lambda: airflow.count(Kind.PATCH_RUN) == 4)
@@ -273,7 +271,7 @@ async def test_a_gateway_that_ends(airflow: FakeAirflow) -> None:
     dag = airflow.add(Dag("dag"))
     async with running(settings_for(airflow)) as gateway:
         asked = request(on_disconnect=DISCONNECT, on_deadline=DEADLINE)
-        call = asyncio.ensure_future(_ended(gateway.stub.Invoke(asked, timeout=30)))
+        call = asyncio.ensure_future(ended(gateway.stub.Invoke(asked, timeout=30)))
         run = await first_run(dag)
         await airflow.polls(2)
     await call
@@ -313,14 +311,6 @@ async def test_attached_calls_can_want_it_too(
     call.cancel()
 
     await eventually(lambda: run.state == "failed")
-
-
-async def _ended(call: Any) -> None:
-    try:
-        await (call if isinstance(call, grpc.aio.UnaryUnaryCall) else _read(call))
-    except (grpc.aio.AioRpcError, asyncio.CancelledError):
-        return
-    raise AssertionError("the call was answered")
 
 
 async def _read(call: Any) -> None:
