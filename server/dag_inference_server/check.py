@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference_server.airflow import AirflowApi, Listings, NotFound, Refused
+from dag_inference_server.airflow import AirflowApi, Listings, NotFound, Refused, Values
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings
 
@@ -39,7 +39,7 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             raise CheckFailed(f"{what}. Set AIRFLOW_URL to where its API server is.") from error
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
-            ("read XComs", api.prove_may_read_values),
+            ("read XComs", Values(transport).prove_readable),
             ("end runs", api.prove_may_end_runs),
         ):
             try:

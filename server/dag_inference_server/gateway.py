@@ -21,6 +21,7 @@ from dag_inference_server.airflow import (
     Listings,
     NotFound,
     Transport,
+    Values,
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.health import SERVICE, Health
@@ -31,6 +32,7 @@ from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.invocation import Invocations
+from dag_inference_server.invocation.reading import ReadLimits
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
@@ -105,6 +107,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 catalog,
                 watcher,
                 run_ids,
+                values=Values(transport),
+                read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
                 reports=reports,
                 attendance=attendance,
                 timeouts=timeouts,

@@ -56,6 +56,12 @@ def _is_address(value: str) -> str:
     return value
 
 
+def _is_header(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("must be printable ASCII without spaces or line ends")
+    return value
+
+
 def _is_http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
         raise ValueError(
@@ -75,6 +81,7 @@ CodesByTask = Annotated[
 CodesByException = Annotated[
     dict[str, Code], NoDecode, _json_like('{"ValueError": "INVALID_ARGUMENT"}')
 ]
+Token = Annotated[SecretStr, AfterValidator(_is_header)]
 Address = Annotated[str, AfterValidator(_is_address)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 
@@ -104,7 +111,7 @@ class Settings(BaseSettings):
     airflow_password: SecretStr | None = None
     """The account's password."""
 
-    airflow_token: SecretStr | None = None
+    airflow_token: Token | None = None
     """A ready token instead of username and password."""
 
     airflow_timeout: float = Field(default=10, gt=0, le=300)
@@ -161,7 +168,7 @@ class Settings(BaseSettings):
     poll_interval_min: float = Field(default=0.05, ge=0.02)
     """How often Airflow is asked for news while a young run is in flight."""
 
-    poll_interval_max: float = Field(default=0.15, gt=0)
+    poll_interval_max: float = Field(default=0.12, gt=0)
     """How often it is asked when all runs in flight are older than some seconds."""
 
     poll_interval_old: float = Field(default=2, gt=0)
@@ -169,7 +176,12 @@ class Settings(BaseSettings):
     when it gives bad answers."""
 
     max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
-    """How large an answer may be. Stock gRPC clients refuse more than 4 MiB."""
+    """How large an answer may be. Stock gRPC clients refuse more than 4 MiB. Of a result, four
+    times as much is read: Airflow's JSON is longer than ours where it names classes."""
+
+    max_map_indexes: int = Field(default=1024, ge=1)
+    """How many map indexes of a result task are read, each of which is a request while the run goes
+    on. As many as Airflow itself maps over, unless its `max_map_length` is another."""
 
     reflection: bool | None = None
     """Whether gRPC reflection is served. Unset: by `standalone` yes, by `serve` no."""

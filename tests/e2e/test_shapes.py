@@ -30,7 +30,7 @@ from dag_inference import (
         (
             "two_results",
             ResultKind.BY_TASK,
-            {"left": {"side": "left"}, "right": [1, 2.5, str(2**63)]},
+            {"left": {"side": "left"}, "right": [1, 2.5, 2**63]},
         ),
         ("no_result", ResultKind.NONE, {}),
         ("side_branch_fails", ResultKind.OBJECT, {"ok": True}),

@@ -17,7 +17,7 @@ from dag_inference._events import (
     TaskInstanceChanged,
 )
 from dag_inference._requests import InvokeOptions, KeepOrCancel, WaitOptions
-from dag_inference._results import Result, ResultKind, ResultRule
+from dag_inference._results import Result, ResultKind, ResultReference, ResultRule
 from dag_inference._runs import Run, RunState, TaskInstance, TaskInstanceState
 from dag_inference._timing import Timing
 from dag_inference.aio import AsyncDagInferenceClient
@@ -88,6 +88,7 @@ __all__ = [
     "Result",
     "ResultError",
     "ResultKind",
+    "ResultReference",
     "ResultRule",
     "ResultSkipped",
     "ResultTaskUnknown",

@@ -31,6 +31,9 @@ class WaitOptions(TypedDict, total=False):
     on_disconnect: KeepOrCancel
     """What becomes of the run when the caller goes away. Left out: it goes on. With
     `cancel`, also a connection that breaks ends the run: there is no coming back."""
+    reference: bool
+    """Whether to say where the values lie instead of reading them, for results that are too
+    large to be sent. Left out: they are read."""
 
 
 class InvokeOptions(WaitOptions, total=False):
@@ -54,6 +57,7 @@ def invoke_request(
     result_task_ids: Sequence[str] = (),
     on_deadline: KeepOrCancel = "keep",
     on_disconnect: KeepOrCancel = "keep",
+    reference: bool = False,
 ) -> pb.InvokeRequest:
     """Ask for a new run of a DAG."""
     request = pb.InvokeRequest(
@@ -63,6 +67,7 @@ def invoke_request(
         result_task_ids=_names(result_task_ids),
         on_deadline=_on_deadline(on_deadline),
         on_disconnect=_on_disconnect(on_disconnect),
+        result_format=_format(reference),
     )
     if conf is not None:
         request.conf_json = _exact(conf)
@@ -76,6 +81,7 @@ def wait_request(
     result_task_ids: Sequence[str] = (),
     on_deadline: KeepOrCancel = "keep",
     on_disconnect: KeepOrCancel = "keep",
+    reference: bool = False,
 ) -> pb.WaitRequest:
     """Ask for a run that exists."""
     return pb.WaitRequest(
@@ -84,12 +90,18 @@ def wait_request(
         result_task_ids=_names(result_task_ids),
         on_deadline=_on_deadline(on_deadline),
         on_disconnect=_on_disconnect(on_disconnect),
+        result_format=_format(reference),
     )
 
 
 def _exact(conf: Mapping[str, Any]) -> str:
     # As text rather than as a Struct, whose numbers are all doubles.
     return json.dumps(dict(conf), allow_nan=False, separators=(",", ":"))
+
+
+def _format(reference: bool) -> pb.ResultFormat.ValueType:
+    # JSON rather than a Struct, for the same reason.
+    return pb.RESULT_FORMAT_REFERENCE if reference else pb.RESULT_FORMAT_JSON
 
 
 def _duration(seconds: float) -> Duration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dag_inference._enums import by_number
 from dag_inference._runs import run_from
 from dag_inference._timing import timing_from
-from dag_inference._values import plain_dict
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -48,12 +48,31 @@ class ResultRule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ResultReference:
+    """Where a value lies that was not read."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int | None
+    """`None` for a task that is not mapped."""
+    key: str
+    """Of the XCom."""
+    api_url: str
+    """The value in Airflow's REST API."""
+    ui_url: str
+    """The task instance in Airflow's UI."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The result of a run."""
 
     value: dict[str, Any]
-    """The result, as `kind` tells. Integers beyond ±(2^53 - 1) are decimal strings."""
+    """The result, exactly, as `kind` tells; empty if only `references` were asked for."""
     kind: ResultKind
+    references: tuple[ResultReference, ...]
+    """Where the values lie, if that was asked for."""
     run: Run
     """The run as it was when its result was there. It may still be running."""
     timing: Timing
@@ -71,9 +90,24 @@ def result_rule_from(number: int) -> ResultRule:
 
 def result_from(message: pb.InvokeResponse) -> Result:
     """Read a result."""
+    kind = _KINDS.get(message.result_kind, ResultKind.UNKNOWN)
+    value = json.loads(message.result_json or "{}")
     return Result(
-        value=plain_dict(message.result),
-        kind=_KINDS.get(message.result_kind, ResultKind.UNKNOWN),
+        value={"return_value": value} if kind is ResultKind.WRAPPED_VALUE else value,
+        kind=kind,
+        references=tuple(map(_reference_from, message.result_reference)),
         run=run_from(message.run),
         timing=timing_from(message.timing),
+    )
+
+
+def _reference_from(message: pb.ResultReference) -> ResultReference:
+    return ResultReference(
+        dag_id=message.dag_id,
+        run_id=message.run_id,
+        task_id=message.task_id,
+        map_index=message.map_index if message.HasField("map_index") else None,
+        key=message.key,
+        api_url=message.api_url,
+        ui_url=message.ui_url,
     )

@@ -34,6 +34,7 @@ from dag_inference._cli.options import (
     DagId,
     OnDeadline,
     OnDisconnect,
+    Reference,
     RequestId,
     ResultTask,
     RunId,
@@ -41,7 +42,7 @@ from dag_inference._cli.options import (
     Target,
     Timeout,
 )
-from dag_inference._cli.output import print_json
+from dag_inference._cli.output import print_result
 from dag_inference._cli.session import completed, session
 
 _EXIT_CODES = "\n".join(("Exit codes:", *table()))
@@ -68,6 +69,7 @@ def invoke(
     run_timeout: RunTimeout = None,
     on_deadline: OnDeadline = "keep",
     on_disconnect: OnDisconnect = "keep",
+    reference: Reference = False,
 ) -> None:
     """Trigger a run of a DAG and print its result."""
     # Chosen here, so that it can be named when the run id never arrives.
@@ -86,9 +88,10 @@ def invoke(
             run_timeout=run_timeout,
             on_deadline=on_deadline,
             on_disconnect=on_disconnect,
+            reference=reference,
         )
         progress.result(result)
-    print_json(result.value)
+    print_result(result)
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -103,6 +106,7 @@ def stream(
     run_timeout: RunTimeout = None,
     on_deadline: OnDeadline = "keep",
     on_disconnect: OnDisconnect = "keep",
+    reference: Reference = False,
 ) -> None:
     """Do as invoke, and show every step on the way."""
     request_id = request_id or uuid4().hex
@@ -119,11 +123,12 @@ def stream(
             run_timeout=run_timeout,
             on_deadline=on_deadline,
             on_disconnect=on_disconnect,
+            reference=reference,
         )
         with closing(events):
             result = completed(events, progress)
         progress.result(result)
-    print_json(result.value)
+    print_result(result)
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -136,6 +141,7 @@ def wait(
     result_task: ResultTask = None,
     on_deadline: OnDeadline = "keep",
     on_disconnect: OnDisconnect = "keep",
+    reference: Reference = False,
 ) -> None:
     """Wait for a run that exists and print its result."""
     with session(WayBack(dag_id, target, None, on_deadline, on_disconnect)) as (client, progress):
@@ -147,9 +153,10 @@ def wait(
             result_task_ids=result_task or (),
             on_deadline=on_deadline,
             on_disconnect=on_disconnect,
+            reference=reference,
         )
         progress.result(result)
-    print_json(result.value)
+    print_result(result)
 
 
 @app.command(epilog=_EXIT_CODES)
@@ -162,6 +169,7 @@ def watch(
     result_task: ResultTask = None,
     on_deadline: OnDeadline = "keep",
     on_disconnect: OnDisconnect = "keep",
+    reference: Reference = False,
 ) -> None:
     """Do as wait, and show every step from there on."""
     with session(WayBack(dag_id, target, None, on_deadline, on_disconnect)) as (client, progress):
@@ -173,11 +181,12 @@ def watch(
             result_task_ids=result_task or (),
             on_deadline=on_deadline,
             on_disconnect=on_disconnect,
+            reference=reference,
         )
         with closing(events):
             result = completed(events, progress)
         progress.result(result)
-    print_json(result.value)
+    print_result(result)
 
 
 @app.command(epilog=_EXIT_CODES)

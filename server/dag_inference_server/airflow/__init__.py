@@ -13,13 +13,17 @@ from dag_inference_server.airflow.answers import (
     TaskInstance,
 )
 from dag_inference_server.airflow.api import AirflowApi
+from dag_inference_server.airflow.bodies import TooLong
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Credentials, Transport
+from dag_inference_server.airflow.values import RESULT_KEY, Budget, Values
 
 __all__ = [
+    "RESULT_KEY",
     "AirflowApi",
+    "Budget",
     "Changes",
     "Credentials",
     "DagDetails",
@@ -34,6 +38,8 @@ __all__ = [
     "RunFilter",
     "Task",
     "TaskInstance",
+    "TooLong",
     "Transport",
+    "Values",
     "until_answered",
 ]

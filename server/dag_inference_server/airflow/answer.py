@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,20 +35,6 @@ class Answer:
         except ValidationError as error:
             raise AirflowUnavailable(
                 f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
-            ) from error
-
-    def read_json(self) -> Any:
-        """The body as JSON, every number exact.
-
-        Raises:
-            AirflowUnavailable: It is no JSON.
-            RecursionError: It is nested about a thousand levels deep.
-        """
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise AirflowUnavailable(
-                "Airflow's answer is no JSON", retry_after=RETRY_AFTER
             ) from error
 
     @property

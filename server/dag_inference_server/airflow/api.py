@@ -17,12 +17,10 @@ from airflow_client.client import (
     DAGRunPatchBody,
     DagSourceApi,
     EventLogApi,
-    ExperimentalApi,
     TaskApi,
     TaskInstanceApi,
     TriggerDAGRunPostBody,
     VersionApi,
-    XComApi,
 )
 from async_lru import alru_cache
 from pydantic import ValidationError
@@ -43,6 +41,7 @@ from dag_inference_server.airflow.answers import (
     TaskInstancePage,
     Version,
 )
+from dag_inference_server.airflow.bodies import end_of
 from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted, unless_refused
@@ -50,13 +49,6 @@ from dag_inference_server.airflow.transport import Lane, Transport
 
 ANY = "~"
 """Airflow's name for every DAG, or every run."""
-
-_NEVER = 86400
-"""Seconds between two looks of `/wait`."""
-
-RESULT_KEY = "return_value"
-"""The XCom key of what a task returns."""
-
 
 _NO_SUCH_DAG = "dag_inference_check_no_such_dag"
 
@@ -87,9 +79,7 @@ class AirflowApi:
         self._events = EventLogApi(client)
         self._tasks = TaskApi(client)
         self._task_instances = TaskInstanceApi(client)
-        self._waits = ExperimentalApi(client)
         self._versions = VersionApi(client)
-        self._xcoms = XComApi(client)
         self._known_version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(self.version)
 
     @property
@@ -136,15 +126,6 @@ class AirflowApi:
         """
         with suppress(NotFound):
             await self.end_run(_NO_SUCH_DAG, _NO_SUCH_DAG, "")
-
-    async def prove_may_read_values(self) -> None:
-        """Ask for what only an account that may read XComs is refused as "not found".
-
-        Raises:
-            AirflowDenied: The account may not.
-        """
-        with suppress(NotFound):
-            await self.value(_NO_SUCH_DAG, _NO_SUCH_DAG, _NO_SUCH_DAG, -1)
 
     async def prove_may_read_logs(self) -> None:
         """Ask for what only an account that may read task logs is refused as "not found".
@@ -194,6 +175,7 @@ class AirflowApi:
         run_id: str,
         conf: Mapping[str, Any],
         *,
+        is_large: bool = False,
         note: str | None = None,
         check: Callable[[], object] = lambda: None,
     ) -> DagRun:
@@ -203,6 +185,7 @@ class AirflowApi:
             dag_id: The DAG.
             run_id: The run.
             conf: Its conf.
+            is_large: Whether writing it down takes so long that others must not wait for it.
             note: Its note.
             check: Called just before it is sent for the first time, for a last chance to
                 raise. Once it was sent, only its outcome is the end of it.
@@ -216,6 +199,7 @@ class AirflowApi:
             dag_run_id=run_id, logical_date=None, conf=dict(conf), note=note
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
+        written = await asyncio.to_thread(operation) if is_large else operation()
         was_sent = False
 
         def write() -> Any:
@@ -223,7 +207,7 @@ class AirflowApi:
             if not was_sent:
                 check()
             was_sent = True
-            return operation()
+            return written
 
         run = await self._transport.send(
             write, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
@@ -297,43 +281,6 @@ class AirflowApi:
         read = partial(self._read, TaskInstancePage, operation, dag_id, run_id)
         return await all_pages(read, task_id=task_id, state=list(states) or None)
 
-    async def value(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
-        """What a task instance returned, as JSON.
-
-        Raises:
-            NotFound: It returned `None`, or has not returned yet.
-        """
-        operation = partial(
-            self._xcoms.get_xcom_entry_without_preload_content,
-            dag_id,
-            task_id,
-            run_id,
-            RESULT_KEY,
-            map_index=map_index,
-            stringify=False,
-        )
-        return await self._transport.send(operation, _read_value)
-
-    async def finished_run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """What a run that has ended says of its results, by task.
-
-        The value of a task, or the list of the values of a mapped one.
-
-        A lower bound: a result task that failed, was skipped or returned `None`
-        is missing, and so is everything the account may not read.
-
-        Raises:
-            NotFound: No such run.
-        """
-        operation = partial(
-            self._waits.wait_dag_run_until_finished_without_preload_content,
-            dag_id,
-            run_id,
-            # Should it be running again, the request times out before the next look.
-            _NEVER,
-        )
-        return await self._transport.send(operation, _read_results)
-
     async def events(
         self, dag_id: str, run_id: str, kinds: Collection[str], *, after: datetime | None
     ) -> list[Event]:
@@ -391,7 +338,7 @@ class AirflowApi:
         try:
             async with asyncio.timeout(within):
                 return await self._transport.send_once(
-                    operation, _read_log, Lane.LOG, tail=_LOG_TAIL
+                    operation, _read_log, Lane.LOG, body=end_of(_LOG_TAIL)
                 )
         except TimeoutError:
             raise AirflowUnavailable(
@@ -404,22 +351,6 @@ class AirflowApi:
         return await self._transport.send(
             partial(operation, *args, **kwargs), lambda answer: granted(answer).read(model)
         )
-
-
-def _read_value(answer: Answer) -> Any:
-    entry = granted(answer).read_json()
-    if not isinstance(entry, dict) or "value" not in entry:
-        raise AirflowUnavailable("Airflow's answer is no XCom", retry_after=RETRY_AFTER)
-    return entry["value"]
-
-
-def _read_results(answer: Answer) -> dict[str, Any]:
-    lines = granted(answer).body.strip().splitlines()
-    last = Answer(answer.status, lines[-1]).read_json() if lines else None
-    if not isinstance(last, dict) or "state" not in last:
-        raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
-    results: dict[str, Any] = last.get("results", {})
-    return results
 
 
 def _read_log(answer: Answer) -> list[LogLine]:

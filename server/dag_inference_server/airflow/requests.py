@@ -23,9 +23,7 @@ class Request:
 
 Operation: TypeAlias = Callable[..., Any]
 """A `…_without_preload_content` method of `airflow_client`; bound to its arguments, it gives a
-`Request`, whatever its annotations say.
-
-Called anew for each sending, when its turn has come: the account's token is one of the headers.
+`Request`, whatever its annotations say. Called anew for each sending, when its turn has come.
 """
 
 

@@ -19,10 +19,10 @@ from yarl import URL
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
+from dag_inference_server.airflow.bodies import Body, whole
 from dag_inference_server.airflow.clock import Clock
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
-from dag_inference_server.airflow.tail import end_of
 
 T = TypeVar("T")
 
@@ -79,8 +79,7 @@ class Transport:
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
         self._credentials = credentials
-        if credentials.token:
-            self.client.configuration.access_token = credentials.token.get_secret_value()
+        self._access_token = credentials.token.get_secret_value() if credentials.token else None
         reads = (connections + 1) // 2
         sizes = {
             Lane.TRIGGER: max(connections - reads, 1),
@@ -105,7 +104,12 @@ class Transport:
         await self._session.close()
 
     async def send(
-        self, operation: Operation, read: Callable[[Answer], T], lane: Lane = Lane.READ
+        self,
+        operation: Operation,
+        read: Callable[[Answer], T],
+        lane: Lane = Lane.READ,
+        *,
+        body: Body = whole,
     ) -> T:
         """Send a request that is safe to repeat, a few times if need be.
 
@@ -113,12 +117,13 @@ class Transport:
             operation: The request.
             read: Reads the answer. One that cannot be read is as good as none.
             lane: Which requests it may have to wait for.
+            body: How much of the answer is read.
 
         Raises:
             AirflowUnavailable: No answer, or none of its API.
             AirflowDenied: The account is refused.
         """
-        return await a_few_times(lambda: self.send_once(operation, read, lane))
+        return await a_few_times(lambda: self.send_once(operation, read, lane, body=body))
 
     async def send_once(
         self,
@@ -126,31 +131,23 @@ class Transport:
         read: Callable[[Answer], T],
         lane: Lane,
         *,
-        tail: int | None = None,
+        body: Body = whole,
     ) -> T:
-        """Send a request as `send` does, but once, not counting a refreshed token.
-
-        With `tail`, only so many bytes of the end of the answer are kept and read.
-        """
-        token = await self._token()
-        answer = await self._send(operation, lane, tail)
+        """Send a request as `send` does, but once, not counting a refreshed token."""
+        if self._access_token is None and self._credentials.username:
+            await self._renew(None)
+        token = self._access_token
+        answer = await self._send(operation, lane, body)
         if self._credentials.username and _is_stale(answer):
             await self._renew(token)
-            answer = await self._send(operation, lane, tail)
+            answer = await self._send(operation, lane, body)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
 
-    async def _token(self) -> str | None:
-        configuration = self.client.configuration
-        if configuration.access_token is None and self._credentials.username:
-            await self._renew(None)
-        token: str | None = configuration.access_token
-        return token
-
     async def _renew(self, stale: str | None) -> None:
         """Fetch a token, unless that has happened already; all who want one share one request."""
-        if self.client.configuration.access_token != stale:
+        if self._access_token != stale:
             return
         if self._login is None or self._login.done():
             self._login = asyncio.create_task(self._log_in())
@@ -170,10 +167,10 @@ class Transport:
             {"Content-Type": "application/json", "Accept": "application/json"},
             json.dumps(account).encode(),
         )
-        answer = await self._send(lambda: request, Lane.POLL)
+        answer = await self._send(lambda: request, Lane.POLL, anonymous=True)
         if answer.status in (400, 401, 403, 422):
             raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
-        self.client.configuration.access_token = answer.read(AccessToken).access_token
+        self._access_token = answer.read(AccessToken).access_token
 
     def _why_denied(self, answer: Answer) -> str:
         if answer.status == 403:
@@ -182,25 +179,30 @@ class Transport:
             return "Airflow wants an account, and none is set"
         return "Airflow refuses the gateway's token"
 
-    async def _send(self, operation: Operation, lane: Lane, tail: int | None = None) -> Answer:
+    async def _send(
+        self, operation: Operation, lane: Lane, body: Body = whole, *, anonymous: bool = False
+    ) -> Answer:
         async with self._lanes[lane]:
-            answer = await self._exchange(operation(), tail)
+            # The token of now: it may have been renewed while this waited for its turn.
+            token = None if anonymous else self._access_token
+            answer = await self._exchange(operation(), body, token)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
         return answer
 
-    async def _exchange(self, request: Request, tail: int | None) -> Answer:
+    async def _exchange(self, request: Request, body: Body, token: str | None) -> Answer:
+        proof = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             async with self._session.request(
                 request.method,
                 URL(request.url, encoded=True),
-                headers=request.headers,
+                headers={**request.headers, **proof},
                 data=request.body,
                 allow_redirects=False,
             ) as response:
                 self._read_clock(response.headers.get("Date", ""))
-                return Answer(response.status, await _body(response, tail))
+                return Answer(response.status, await body(response))
         except (aiohttp.ClientError, OSError) as error:
             raise AirflowUnavailable(
                 f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
@@ -211,12 +213,6 @@ class Transport:
         if date != self._date and (moment := _server_time(date)) is not None:
             self.clock.saw(moment)
         self._date = date
-
-
-async def _body(response: aiohttp.ClientResponse, tail: int | None) -> bytes:
-    if tail is None:
-        return await response.read()
-    return await end_of(response.content.iter_any(), tail)
 
 
 def _is_stale(answer: Answer) -> bool:

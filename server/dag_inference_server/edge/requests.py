@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias, TypedDict
@@ -11,7 +12,8 @@ from typing import TypeAlias, TypedDict
 from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
-from dag_inference_server.results.struct import Json, from_struct, holds_nul, parse_object
+from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
+from dag_inference_server.results.struct import Json
 
 MAX_ID_BYTES = 250
 """Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
@@ -19,6 +21,9 @@ MAX_ID_BYTES = 250
 MAX_RESULT_TASKS = 32
 
 MAX_COMMENT = 256
+
+_QUICK = 64 * 1024
+"""Bytes of a request that are read within some milliseconds. More would hold up other calls."""
 
 _SHORTEST_RUN, _LONGEST_RUN = 0.001, 365 * 24 * 3600
 """Seconds that a `run_timeout` may be."""
@@ -49,7 +54,9 @@ class Limits:
     allow_result_task_ids: bool
 
 
-def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits: Limits) -> Call:
+async def read_invoke(
+    request: pb.InvokeRequest, time_remaining: float | None, limits: Limits
+) -> Call:
     """Turn a request into a call.
 
     Args:
@@ -69,12 +76,14 @@ def read_invoke(request: pb.InvokeRequest, time_remaining: float | None, limits:
             "request_id",
             "must be 1 to 128 printable ASCII characters",
         )
-    conf = check.conf(request)
+    is_large = request.ByteSize() > _QUICK
+    conf = await asyncio.to_thread(check.conf, request) if is_large else check.conf(request)
     run_timeout = check.run_timeout(request)
     check.done()
     return Call(
         **_wanted(request, time_remaining, limits),
         conf=conf,
+        is_large=is_large,
         request_id=request.request_id or None,
         run_timeout=run_timeout,
     )
@@ -199,20 +208,15 @@ class _Check:
             self.id(f"result_task_ids[{index}]", task_id)
 
     def conf(self, request: pb.InvokeRequest) -> dict[str, Json]:
-        read: Callable[[], dict[str, Json]]
-        match request.WhichOneof("input"):
-            case "conf":
-                read, field = lambda: from_struct(request.conf), "conf"
-            case "conf_json":
-                read, field = lambda: parse_object(request.conf_json), "conf_json"
-            case _:
-                return {}
-        try:
-            conf = read()
-        except ValueError as error:
-            self._violations.append(Violation(field, str(error)))
+        field = request.WhichOneof("input")
+        if field is None:
             return {}
-        self.that(not holds_nul(conf), field, "holds the character U+0000, which cannot be stored")
+        try:
+            conf = from_struct(request.conf) if field == "conf" else from_text(request.conf_json)
+            found = faults(conf)
+        except NoConf as error:
+            conf, found = {}, [error.fault]
+        self._violations += [Violation(field + fault.path, fault.why) for fault in found]
         return conf
 
     def run_id(self, value: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -12,8 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.airflow import DagRun, TaskInstance
-from dag_inference_server.airflow.api import RESULT_KEY
+from dag_inference_server.airflow import RESULT_KEY, DagRun, TaskInstance
 from dag_inference_server.catalog.plan import ResultRule
 from dag_inference_server.invocation.call import (
     Accepted,
@@ -24,7 +24,7 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.results.shape import ResultKind
-from dag_inference_server.results.struct import to_struct
+from dag_inference_server.results.struct import Json, TooDeep, TooLarge, to_struct
 
 _RUN_STATES: Mapping[str, pb.RunState.ValueType] = {
     "queued": pb.RUN_STATE_QUEUED,
@@ -55,6 +55,10 @@ _RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
 
 _ENVELOPE = 64
 """Bytes that the event of a stream adds to an answer, at most."""
+
+_QUICK = 64 * 1024
+"""Bytes of JSON that are made a message within some milliseconds. More would hold up other
+calls."""
 
 
 class Responses:
@@ -87,34 +91,49 @@ class Responses:
             end_time=_timestamp(run.end_date),
         )
 
-    def outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
+    async def outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
         """The answer to a call.
 
         Raises:
             ResultTooDeep: The result is nested too deeply for a Struct.
             ResultTooLarge: The answer is larger than the limit.
         """
+        if outcome.bytes_read > _QUICK:
+            return await asyncio.to_thread(self._outcome, wanted, outcome)
+        return self._outcome(wanted, outcome)
+
+    def _outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
         response = pb.InvokeResponse(run=self.run(outcome.run), timing=_timing(outcome.timing))
+        subject = _subject(outcome.run)
         if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
             response.result_reference.extend(references)
         elif (result := outcome.result) is not None:
             response.result_kind = _KINDS[result.kind]
-            if wanted.result_format is ResultFormat.STRUCT:
-                try:
-                    response.result.CopyFrom(to_struct(result.document))
-                except ValueError as error:
-                    raise ResultTooDeep(
-                        f"the result is {error}; ask for JSON", subject=_subject(outcome.run)
-                    ) from None
-            elif result.kind is not ResultKind.NONE:
-                response.result_json = json.dumps(
-                    result.value, ensure_ascii=False, separators=(",", ":")
-                )
+            try:
+                if wanted.result_format is ResultFormat.STRUCT:
+                    response.result.CopyFrom(to_struct(result.document, self._max_bytes))
+                elif result.kind is not ResultKind.NONE:
+                    response.result_json = _text(result.value)
+            except TooDeep as error:
+                raise ResultTooDeep(
+                    f"the result is {error}; ask for JSON", subject=subject
+                ) from None
+            except RecursionError:
+                raise ResultTooDeep(
+                    "the result is nested a thousand levels deep; ask for a reference",
+                    subject=subject,
+                ) from None
+            except TooLarge:
+                raise ResultTooLarge(
+                    f"the result has more than {self._max_bytes} bytes as a Struct, from "
+                    f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
+                    subject=subject,
+                ) from None
         if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference",
-                subject=_subject(outcome.run),
+                subject=subject,
             )
         return response
 
@@ -153,6 +172,10 @@ def task_instance(instance: TaskInstance) -> pb.TaskInstance:
 def run_state(run: DagRun | None) -> pb.RunState.ValueType:
     """The state of a run, as far as it is known."""
     return _RUN_STATES.get(run.state if run else "", pb.RUN_STATE_UNSPECIFIED)
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _subject(run: DagRun) -> Subject:

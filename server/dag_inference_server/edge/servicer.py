@@ -48,7 +48,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     ) -> pb.InvokeResponse:
         """Trigger a run and answer with its result."""
         async with errors_as_status(context):
-            call = read_invoke(request, context.time_remaining(), self._limits)
+            call = await read_invoke(request, context.time_remaining(), self._limits)
             return await self._answer(call, self._invocations.invoke(call, _Quiet(context)))
 
     async def Wait(  # noqa: N802
@@ -69,7 +69,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Trigger a run and show every step until its result."""
         async with errors_as_status(context):
-            call = read_invoke(request, context.time_remaining(), self._limits)
+            call = await read_invoke(request, context.time_remaining(), self._limits)
             stream = self._stream(context)
             work = self._invocations.invoke(call, stream)
             async with aclosing(stream.events(call, work)) as events:
@@ -112,7 +112,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         await _not_served_yet(context)
 
     async def _answer(self, wanted: Wanted, work: Awaitable[Outcome]) -> pb.InvokeResponse:
-        return self._responses.outcome(wanted, await work)
+        return await self._responses.outcome(wanted, await work)
 
     def _stream(self, context: grpc.aio.ServicerContext[Any, Any]) -> EventStream:
         return EventStream(

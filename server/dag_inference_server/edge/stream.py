@@ -79,7 +79,7 @@ class EventStream:
                 for event in self._to_tell():
                     yield event
                 if done:
-                    yield _event(result=self._responses.outcome(wanted, working.result()))
+                    yield _event(result=await self._responses.outcome(wanted, working.result()))
                     return
         finally:
             working.cancel()

@@ -46,6 +46,8 @@ class Call(Wanted):
     """A run that is to be made."""
 
     conf: Mapping[str, Json]
+    is_large: bool = False
+    """Whether work on the conf takes so long that other calls must not wait for it."""
     request_id: str | None = None
     """The idempotency key; `None` for a run of its own."""
     run_timeout: timedelta | None = None
@@ -111,6 +113,8 @@ class Outcome:
     """`None` when only references were asked for."""
     references: tuple[ResultReference, ...]
     timing: Timing
+    bytes_read: int = 0
+    """How much JSON the result was, as Airflow handed it over."""
 
 
 class Listener(Protocol):

@@ -24,6 +24,7 @@ from dag_inference_server.airflow import (
     NotFound,
     Refused,
     RunExists,
+    Values,
     until_answered,
 )
 from dag_inference_server.catalog.catalog import Catalog
@@ -40,11 +41,12 @@ from dag_inference_server.invocation.call import (
     Listener,
     Outcome,
 )
+from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.invocation.wait import Flight, Wait
-from dag_inference_server.results.struct import canonical
+from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,8 @@ class Invocations:
         watcher: Watcher,
         run_ids: RunIds,
         *,
+        values: Values,
+        read_limits: ReadLimits,
         reports: FailureReports,
         attendance: Attendance,
         timeouts: RunTimeouts,
@@ -77,6 +81,8 @@ class Invocations:
         self._attendance = attendance
         self._timeouts = timeouts
         self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
+        self._values = values
+        self._read_limits = read_limits
         self._reports = reports
 
     async def invoke(self, call: Call, listener: Listener) -> Outcome:
@@ -184,6 +190,7 @@ class Invocations:
                 call.dag_id,
                 run_id,
                 call.conf,
+                is_large=call.is_large,
                 note=limited(call.run_timeout) if call.run_timeout else None,
                 check=attendee.check_here,
             )
@@ -222,7 +229,8 @@ class Invocations:
         self._timeouts.expect(flight.run)
         flight.stopwatch.accepted()
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
-        wait = Wait(self._api, self._watcher, follower, self._reports, flight, plan)
+        reader = Reader(self._values, self._read_limits)
+        wait = Wait(self._api, self._watcher, follower, self._reports, reader, flight, plan)
         return await wait.outcome()
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dag_inference_server.airflow import TaskInstance
@@ -29,6 +29,8 @@ class Ready:
 
     instances: tuple[TaskInstance, ...]
     """Those that hold the values, in the order of the result tasks and their map indexes."""
+    empty: tuple[str, ...] = ()
+    """The mapped result tasks that had nothing to map over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     if not plan.task_ids:
         return otherwise
     by_task = {task_id: _instances(plan, snapshot, task_id) for task_id in plan.task_ids}
+    empty = tuple(t for t, found in by_task.items() if _is_empty_map(plan, snapshot, found))
     known = [instance for instances in by_task.values() for instance in instances]
     # One that is lost decides, whatever the others still do.
     for instance in known:
@@ -77,10 +80,24 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     if open_results:
         return otherwise
     for task_id, instances in by_task.items():
-        if is_mapped(plan, task_id, instances) and task_id not in listed:
+        if is_mapped(plan, task_id, instances) and task_id not in (*listed, *empty):
             return Unlisted(task_id)
     found = [instance for instance in known if instance.state == "success"]
-    return Ready(tuple(found)) if found else Lost(known[0])
+    return Ready(tuple(found), empty) if found or empty else Lost(known[0])
+
+
+def _is_empty_map(plan: Plan, snapshot: Snapshot, instances: Sequence[TaskInstance]) -> bool:
+    """Whether a mapped task had nothing to map over.
+
+    It is skipped then, as one that a branch leads around, but without an end
+    (`airflow/models/taskmap.py`, `expand_mapped_task`, 3.3). A run's own timeout does the
+    same to all that waits, and fails the run with it.
+    """
+    if snapshot.run is not None and snapshot.run.state == "failed":
+        return False
+    return [(i.map_index, i.state, i.end_date) for i in instances if plan.is_mapped(i.task_id)] == [
+        (-1, "skipped", None)
+    ]
 
 
 def _all_final(instances: Collection[TaskInstance]) -> bool:

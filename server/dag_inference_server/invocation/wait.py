@@ -14,7 +14,6 @@ from dag_inference.errors import (
     DagPaused,
     ResultSkipped,
     ResultTaskUnknown,
-    ResultTooDeep,
     RunCancelled,
     RunDeleted,
     Subject,
@@ -37,6 +36,7 @@ from dag_inference_server.invocation.call import (
 )
 from dag_inference_server.invocation.failure import explain, task_failed
 from dag_inference_server.invocation.interventions import KINDS, ended_by_hand
+from dag_inference_server.invocation.reading import Reader
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.verdict import (
@@ -50,11 +50,8 @@ from dag_inference_server.invocation.verdict import (
 )
 from dag_inference_server.results.shape import Shaped, shape
 from dag_inference_server.results.struct import Json
-from dag_inference_server.together import both, together
+from dag_inference_server.together import both
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
-
-_VALUES_AT_ONCE = 4
-"""A call with a thousand map indexes must not go before all others' results."""
 
 
 @dataclass(slots=True)
@@ -108,6 +105,7 @@ class Wait:
     watcher: Watcher
     follower: Follower
     reports: FailureReports
+    reader: Reader
     flight: Flight
     plan: Plan
     listed: set[str] = field(default_factory=set)
@@ -155,8 +153,8 @@ class Wait:
                 pass
             case Unlisted(task_id=task_id):
                 return await self._list(task_id)
-            case Ready(instances=instances):
-                return await self._answer(instances)
+            case Ready():
+                return await self._answer(verdict)
             case Lost():
                 await self._fail()
             case Ended():
@@ -173,21 +171,21 @@ class Wait:
         self.listed.add(task_id)
         return await self._judge(self.follower.look())
 
-    async def _answer(self, instances: tuple[TaskInstance, ...]) -> Outcome:
+    async def _answer(self, ready: Ready) -> Outcome:
         """Read the values, and make sure that they were the result.
 
         Raises:
             _Moved: They were not: a task that starts again first deletes its value, which
                 then reads as null, and a mapped one may be expanded anew.
         """
+        instances = ready.instances
         self.flight.stopwatch.known()
+        if ready.empty:
+            await self._check_empty()
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
-        read: list[Json] = []
-        for start in range(0, len(instances), _VALUES_AT_ONCE):
-            some = instances[start : start + _VALUES_AT_ONCE]
-            read += await together(self._value(instance) for instance in some)
-        values: dict[str, Json] = {}
+        read = await self.reader.of_instances(self._run, instances)
+        values: dict[str, Json] = {task_id: [] for task_id in ready.empty}
         for task_id in dict.fromkeys(instance.task_id for instance in instances):
             of_task = [instance for instance in instances if instance.task_id == task_id]
             await self._check_unmoved(of_task)
@@ -195,6 +193,16 @@ class Wait:
             values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
         await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
+
+    async def _check_empty(self) -> None:
+        """Make sure that a map has no elements because nothing was mapped.
+
+        Raises:
+            _Moved: The run has failed meanwhile: its own timeout skips tasks in the same way.
+        """
+        await self._read_run()
+        if self._run.state == "failed":
+            raise _Moved
 
     async def _check_returned(self, without_value: list[TaskInstance]) -> None:
         """Make sure that what has no value returned `None`: who is marked `success` has none, too.
@@ -208,19 +216,6 @@ class Wait:
                 raise RunCancelled(
                     f"somebody marked {instance.task_id}, or its run, before it had returned"
                 )
-
-    async def _value(self, instance: TaskInstance) -> Json:
-        """What a task instance returned."""
-        where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
-        try:
-            value: Json = await until_answered(lambda: self.api.value(*where))
-        except NotFound:
-            return None
-        except RecursionError:
-            raise ResultTooDeep(
-                "the result is nested a thousand levels deep; ask for a reference"
-            ) from None
-        return value
 
     async def _check_unmoved(self, instances: list[TaskInstance]) -> None:
         """Raise `_Moved` unless a task's instances still are what they were."""
@@ -250,7 +245,7 @@ class Wait:
             return None
         verdict = decide(self.plan, self.follower.look(), (*self.listed, *self.plan.task_ids))
         if isinstance(verdict, Ready):
-            return await self._answer(verdict.instances)
+            return await self._answer(verdict)
         if is_smooth and not _all_succeeded(self.follower.look()):
             events = await self._events()
         error = explain(self.plan, self._run, instances, events)
@@ -269,7 +264,7 @@ class Wait:
         They are a lower bound: that there are none does not mean that there should be none.
         """
         run = self._run
-        values = await until_answered(lambda: self.api.finished_run(run.dag_id, run.run_id))
+        values = await self.reader.of_run(run)
         named = sorted(values)
         if not named:
             self._check_may_be_empty(instances)
@@ -368,7 +363,7 @@ class Wait:
         references = tuple(ResultReference(i.task_id, i.map_index) for i in instances)
         known = self.follower.look().instances.values()
         timing = self.flight.stopwatch.timing(run, instances, known)
-        return Outcome(run, result, references, timing)
+        return Outcome(run, result, references, timing, self.reader.bytes_read)
 
     @property
     def _run(self) -> DagRun:

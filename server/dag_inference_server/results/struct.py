@@ -1,14 +1,11 @@
-"""JSON and `google.protobuf.Struct`, without loss that is not announced."""
+"""JSON to `google.protobuf.Struct`, without loss that is not announced."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
-from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
 
 Json: TypeAlias = bool | int | float | str | list[Any] | dict[str, Any] | None
 """A JSON value as `json.loads` makes it."""
@@ -25,163 +22,82 @@ has two around the Struct.
 """
 
 
-_MAX_DIGITS = 4000
-"""Of an integer: Python reads 4300 (`sys.int_info.default_max_str_digits`)."""
-
-MAX_CONF_DEPTH = 100
-"""Levels of objects and lists in a conf: well below what Python's own recursion bears."""
-
-_TOO_DEEP = f"it is nested deeper than {MAX_CONF_DEPTH} levels"
+class TooDeep(Exception):
+    """A value is nested deeper than a protobuf reader can decode. The message says how deep."""
 
 
-def to_struct(document: Mapping[str, Json]) -> Struct:
+class TooLarge(Exception):
+    """A Struct would be larger than it may be."""
+
+
+def to_struct(document: Mapping[str, Json], max_bytes: int) -> Struct:
     """Turn a JSON object into a Struct.
 
     Integers beyond ±(2^53 - 1) become decimal strings, as proto3's own JSON mapping does
     for 64-bit integers.
 
     Raises:
-        ValueError: It is nested deeper than `MAX_DEPTH`.
+        TooDeep: It is nested deeper than `MAX_DEPTH`.
+        TooLarge: It would have more than `max_bytes` bytes, which is known before they are
+            made: a short JSON text can make a Struct ten times as long.
     """
     if (depth := depth_of(document)) > MAX_DEPTH:
-        raise ValueError(f"nested {depth} deep, more than {MAX_DEPTH}")
-    return Struct(fields={key: _to_value(item) for key, item in document.items()})
+        raise TooDeep(f"nested {depth} deep, more than {MAX_DEPTH}")
+    struct = Struct()
+    _Filling(max_bytes).struct(struct, document)
+    return struct
 
 
-def _to_value(value: Json) -> Value:
-    match value:
-        case None:
-            return Value(null_value=NULL_VALUE)
-        case bool():
-            return Value(bool_value=value)
-        case int() if abs(value) > MAX_SAFE_INTEGER:
-            return Value(string_value=str(value))
-        case int() | float():
-            return Value(number_value=value)
-        case str():
-            return Value(string_value=value)
-        case list():
-            return Value(list_value=ListValue(values=[_to_value(item) for item in value]))
-        case dict():
-            fields = {key: _to_value(item) for key, item in value.items()}
-            return Value(struct_value=Struct(fields=fields))
+class _Filling:
+    """Fills messages in place: what is made first and moved later is copied at every level."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._left = max_bytes
+
+    def struct(self, struct: Struct, document: Mapping[str, Json]) -> None:
+        fields = struct.fields
+        for key, item in document.items():
+            self._spend(_ENTRY + len(key))
+            self._value(fields[key], item)
+
+    def _value(self, value: Value, item: Json) -> None:
+        match item:
+            case None:
+                value.null_value = NULL_VALUE
+            case bool():
+                value.bool_value = item
+            case int() if abs(item) > MAX_SAFE_INTEGER:
+                self._text(value, str(item))
+            case int() | float():
+                self._spend(_NUMBER)
+                value.number_value = item
+            case str():
+                self._text(value, item)
+            case list():
+                # A list without elements is one all the same.
+                value.list_value.SetInParent()
+                add = value.list_value.values.add
+                for inner in item:
+                    self._spend(_ELEMENT)
+                    self._value(add(), inner)
+            case dict():
+                value.struct_value.SetInParent()
+                self.struct(value.struct_value, item)
+
+    def _text(self, value: Value, text: str) -> None:
+        self._spend(len(text))
+        value.string_value = text
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise TooLarge
 
 
-def from_struct(struct: Struct) -> dict[str, Json]:
-    """Turn a Struct into a JSON object.
-
-    Integral numbers within ±(2^53 - 1) become integers, and -0.0 becomes 0: most
-    callers have no way to send an integer as one, and params want integers.
-
-    Raises:
-        ValueError: A number is NaN or infinite, or a value is unset. The message
-            starts with the path of the field.
-    """
-    return {key: _from_value(item, key) for key, item in struct.fields.items()}
-
-
-def _from_value(value: Value, path: str) -> Json:
-    match value.WhichOneof("kind"):
-        case "null_value":
-            return None
-        case "bool_value":
-            return value.bool_value
-        case "number_value":
-            return _from_number(value.number_value, path)
-        case "string_value":
-            return value.string_value
-        case "list_value":
-            items = enumerate(value.list_value.values)
-            return [_from_value(item, f"{path}[{index}]") for index, item in items]
-        case "struct_value":
-            fields = value.struct_value.fields.items()
-            return {key: _from_value(item, f"{path}.{key}") for key, item in fields}
-        case _:
-            raise ValueError(f"{path}: the value is unset")
-
-
-def _from_number(number: float, path: str) -> int | float:
-    if not math.isfinite(number):
-        raise ValueError(f"{path}: {number} is no JSON number")
-    if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER:
-        return int(number)
-    return number
-
-
-def parse_object(text: str) -> dict[str, Json]:
-    """Read the text of one JSON object, exactly.
-
-    Raises:
-        ValueError: It is none, or holds what JSON cannot say again: NaN, infinities,
-            numbers beyond a double, lone surrogates, more than `MAX_CONF_DEPTH` levels.
-    """
-    try:
-        document = json.loads(
-            text, parse_constant=_no_number, parse_float=_finite, parse_int=_integer
-        )
-        # Found here rather than when the text is sent to Airflow.
-        json.dumps(document, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"it is no JSON, from line {error.lineno}, column {error.colno} on"
-        ) from None
-    except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    except UnicodeEncodeError:
-        raise ValueError("it holds a lone surrogate, which is no text") from None
-    if not isinstance(document, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004
-    if depth_of(document) > MAX_CONF_DEPTH:
-        raise ValueError(_TOO_DEEP)
-    return document
-
-
-def canonical(document: Json) -> str:
-    """One text for each JSON value: key order aside, 1 and 1.0 alike, 1 and true not."""
-    return json.dumps(_plainest(document), sort_keys=True, separators=(",", ":"))
-
-
-def _plainest(value: Json) -> Json:
-    match value:
-        case float() if value.is_integer():
-            # As PostgreSQL's JSONB reads 6.022e23, which is not the double's own value.
-            return int(Decimal(repr(value)))
-        case list():
-            return [_plainest(item) for item in value]
-        case dict():
-            return {key: _plainest(item) for key, item in value.items()}
-        case _:
-            return value
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise ValueError(f"an integer of {len(text)} digits is too long")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is beyond a double")
-    return number
-
-
-def holds_nul(document: Json) -> bool:
-    """Whether a text in it holds U+0000, which PostgreSQL cannot store."""
-    match document:
-        case str():
-            return "\0" in document
-        case list():
-            return any(holds_nul(item) for item in document)
-        case dict():
-            return any("\0" in key or holds_nul(item) for key, item in document.items())
-        case _:
-            return False
+# Bytes of messages at least, each with its tag and its length: an entry of a map with its key
+# and its value, an element of a list, both with the two bytes of the least value; and what a
+# number takes beyond those two.
+_ENTRY, _ELEMENT, _NUMBER = 8, 4, 7
 
 
 def depth_of(document: object) -> int:

@@ -5,6 +5,7 @@ Keys and types are those of `airflow/api_fastapi/core_api/datamodels`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -268,12 +269,12 @@ def page(name: str, rows: list[Body], total: int) -> Body:
     }
 
 
-def results(run: Run) -> Body:
-    """What `/wait` says of a run: the values of the tasks that are declared as its result."""
+def results(run: Run, task_ids: Sequence[str]) -> Body:
+    """What `/wait` says of a run: the values of these tasks, or of those declared as its result."""
     answer: Body = {"state": run.state}
     values: Body = {}
     for task_id, map_index in sorted(run.values):
-        if not run.version.task(task_id).is_result:
+        if task_id not in task_ids and (task_ids or not run.version.task(task_id).is_result):
             continue
         value = run.values[task_id, map_index]
         if map_index < 0:

@@ -295,10 +295,11 @@ class Routes:
         """`GET /dags/{dag_id}/dagRuns/{run_id}/wait`: all lines at once, at the end."""
         run = self._run(dag_id, run_id)
         interval = float(_one(request, "interval") or 1)
-        lines = [answers.results(run)]
+        of_tasks = request.query.get("result", ())
+        lines = [answers.results(run, of_tasks)]
         while not run.is_final:
             await asyncio.sleep(interval)
-            lines.append(answers.results(run))
+            lines.append(answers.results(run, of_tasks))
         body = "".join(f"{json.dumps(line)}\n" for line in lines)
         return Reply(200, body.encode(), {"content-type": "application/x-ndjson"})
 

@@ -317,7 +317,9 @@ class Run:
         if length == 0:
             assert unexpanded
             self.instances[task_id, -1] = unexpanded
-            self._write(unexpanded, "skipped")
+            # Alone among the final states, without an end.
+            unexpanded.state = "skipped"
+            unexpanded.updated_at = now
         for index in range(length):
             if (task_id, index) not in self.instances:
                 self.instances[task_id, index] = TaskInstance(task_id, index, now)

@@ -97,10 +97,26 @@ REQUEST_INVALID = [
         invalid(f"{field} is none of the enum", with_number(field, number), field)
         for field, number in (("result_format", 99), ("on_deadline", 99), ("on_disconnect", -1))
     ),
-    invalid("conf NaN", conf(x=float("nan")), "conf"),
-    invalid("conf infinite", conf(x=[{"y": float("-inf")}]), "conf"),
+    invalid("conf NaN", conf(x=float("nan")), "conf.x"),
+    invalid("conf infinite", conf(x=[{"y": float("-inf")}]), "conf.x[0].y"),
     invalid(
-        "conf unset", pb.InvokeRequest(dag_id="dag", conf=Struct(fields={"x": Value()})), "conf"
+        "conf_json in three places",
+        conf_json(r'{"a.b": NaN, "c": [0, {"d": -1e400}], "e": {"f": "\ud800"}}'),
+        'conf_json["a.b"]',
+        "conf_json.c[1].d",
+        "conf_json.e.f",
+    ),
+    *(
+        invalid(f"conf_json {name}", conf_json(text), "conf_json.a")
+        for name, text in {
+            "NaN": '{"a": NaN}',
+            "beyond a double": '{"a": 1e400}',
+            "lone surrogate": '{"a": "\\ud800"}',
+            "U+0000": '{"a": "\\u0000"}',
+        }.items()
+    ),
+    invalid(
+        "conf unset", pb.InvokeRequest(dag_id="dag", conf=Struct(fields={"x": Value()})), "conf.x"
     ),
     *(
         invalid(f"conf_json {name}", conf_json(text), "conf_json")
@@ -110,9 +126,6 @@ REQUEST_INVALID = [
             "empty": "",
             "broken": '{"a": ',
             "more than one": "{} {}",
-            "NaN": '{"a": NaN}',
-            "beyond a double": '{"a": 1e400}',
-            "lone surrogate": '{"a": "\\ud800"}',
             "lone surrogate as key": '{"\\udfff": 1}',
             "101 deep": '{"a": ' * 101 + "1" + "}" * 101,
             "900 deep": '{"a": ' * 900 + "1" + "}" * 900,

@@ -276,6 +276,38 @@ RUN_ERRORS = [
         for depth in (31, 190, 240)
     ),
     Case(
+        name="larger as a Struct than its JSON",
+        code=StatusCode.OUT_OF_RANGE,
+        reason="RESULT_TOO_LARGE",
+        dag=lambda: Dag("dag", script=[steps.finish("predict", [1] * 400), steps.end()]),
+        settings={"max_result_bytes": 1024},
+        metadata=of_run(AS_LAST_SEEN),
+    ),
+    Case(
+        name="larger than what is read",
+        code=StatusCode.OUT_OF_RANGE,
+        reason="RESULT_TOO_LARGE",
+        dag=lambda: Dag("dag", script=[steps.finish("predict", "x" * 5000), steps.end()]),
+        settings={"max_result_bytes": 1024},
+        metadata=of_run(AS_LAST_SEEN),
+    ),
+    Case(
+        name="three of two",
+        code=StatusCode.OUT_OF_RANGE,
+        reason="RESULT_TOO_MANY_MAP_INDEXES",
+        dag=lambda: Dag(
+            "dag",
+            Task("predict", is_mapped=True),
+            script=[
+                steps.expand("predict", 3),
+                *(steps.finish("predict", n, map_index=n) for n in range(3)),
+                steps.end(),
+            ],
+        ),
+        settings={"max_map_indexes": 2},
+        metadata=of_run(AS_LAST_SEEN),
+    ),
+    Case(
         name="run queued",
         code=StatusCode.DEADLINE_EXCEEDED,
         reason="DEADLINE_EXCEEDED",

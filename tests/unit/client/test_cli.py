@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 import re
@@ -45,8 +44,7 @@ def run(*arguments: str, **options: Any) -> Result:
 def echo(request: pb.InvokeRequest, context: grpc.ServicerContext) -> pb.InvokeResponse:
     """Answer with the conf that came."""
     context.send_initial_metadata((("dag-run-id", "grpc__1"),))
-    response = pb.InvokeResponse(run=RUN)
-    response.result.update(json.loads(request.conf_json or "{}"))
+    response = pb.InvokeResponse(run=RUN, result_json=request.conf_json)
     response.timing.trigger.FromMilliseconds(20)
     response.timing.running.FromMilliseconds(1180)
     response.timing.total.FromMilliseconds(1200)
@@ -61,8 +59,7 @@ def speak(request: object, context: grpc.ServicerContext) -> Iterator[pb.InvokeS
             task_id="predict", map_index=3, try_number=2, state=pb.TASK_INSTANCE_STATE_SUCCESS
         )
     )
-    response = pb.InvokeResponse(run=RUN)
-    response.result["species"] = "setosa"
+    response = pb.InvokeResponse(run=RUN, result_json='{"species":"setosa"}')
     yield pb.InvokeStreamResponse(result=response)
 
 

@@ -139,6 +139,7 @@ async def test_it_comes_back_to_its_run(serve: Serve, ask: Ask, losses: int) -> 
             result_task_ids=["predict"],
             on_deadline=pb.ON_DEADLINE_CANCEL,
             on_disconnect=pb.ON_DISCONNECT_KEEP,
+            result_format=pb.RESULT_FORMAT_JSON,
         )
     ]
 

@@ -48,6 +48,7 @@ async def test_every_option_is_sent_by_both_clients(serve: Serve) -> None:
             run_timeout=1.5,
             on_deadline="cancel",
             on_disconnect="cancel",
+            reference=True,
         )
         client.wait("iris", "grpc__1", timeout=60, result_task_ids=["a"], on_deadline="cancel")
     async with AsyncDagInferenceClient(target) as aio:
@@ -60,6 +61,7 @@ async def test_every_option_is_sent_by_both_clients(serve: Serve) -> None:
             run_timeout=1.5,
             on_deadline="cancel",
             on_disconnect="cancel",
+            reference=True,
         )
         await aio.wait("iris", "grpc__1", timeout=60, result_task_ids=["a"], on_deadline="cancel")
 
@@ -70,6 +72,7 @@ async def test_every_option_is_sent_by_both_clients(serve: Serve) -> None:
         result_task_ids=["a", "b"],
         on_deadline=pb.ON_DEADLINE_CANCEL,
         on_disconnect=pb.ON_DISCONNECT_CANCEL,
+        result_format=pb.RESULT_FORMAT_REFERENCE,
     )
     invoke.run_timeout.FromTimedelta(timedelta(seconds=1.5))
     wait = pb.WaitRequest(
@@ -78,6 +81,7 @@ async def test_every_option_is_sent_by_both_clients(serve: Serve) -> None:
         result_task_ids=["a"],
         on_deadline=pb.ON_DEADLINE_CANCEL,
         on_disconnect=pb.ON_DISCONNECT_KEEP,
+        result_format=pb.RESULT_FORMAT_JSON,
     )
     assert asked.requests == [invoke, wait, invoke, wait]
     assert asked.seconds == [pytest.approx(60, abs=5)] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -9,13 +10,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import json_format
 
 from dag_inference import (
     AsyncDagInferenceClient,
     DagInferenceClient,
     Result,
     ResultKind,
+    ResultReference,
     Run,
     RunState,
     Timing,
@@ -39,7 +40,9 @@ def answer(value: dict[str, Any], kind: pb.ResultKind.ValueType) -> pb.InvokeRes
             dag_version=3,
         ),
     )
-    json_format.ParseDict(value, response.result)
+    if kind != pb.RESULT_KIND_NONE:
+        wrapped = kind == pb.RESULT_KIND_WRAPPED_VALUE
+        response.result_json = json.dumps(value["return_value"] if wrapped else value)
     response.run.start_time.FromDatetime(STARTED)
     response.timing.trigger.FromTimedelta(timedelta(milliseconds=20))
     response.timing.total.FromTimedelta(timedelta(seconds=2))
@@ -79,31 +82,52 @@ async def test_every_kind_of_result_is_the_dict_on_the_wire(
         assert await aio.invoke("iris") == value
 
 
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        (7.0, 7),
-        (-0.0, 0),
-        (2.0**53 - 1, 2**53 - 1),
-        (-(2.0**53 - 1), -(2**53 - 1)),
-        (2.0**53, 2.0**53),
-        (0.5, 0.5),
-        (1e300, 1e300),
-    ],
-)
-def test_integral_numbers_are_integers_as_long_as_they_are_exact(
-    serve: Serve, sent: float, expected: float
-) -> None:
-    """A Struct knows only doubles; integers come back up to ±(2^53 - 1)."""
-    response = pb.InvokeResponse()
-    response.result["n"] = sent
-    target = serve(Invoke=lambda request, context: response)
+@pytest.mark.parametrize("text", ["9223372036854775808", "1.0", "1", "-0.0", "1e+300", '"1"'])
+def test_numbers_are_exact(serve: Serve, text: str) -> None:
+    """Integers of any length stay integers, and floats floats: the result comes as JSON."""
+    response = pb.InvokeResponse(
+        result_kind=pb.RESULT_KIND_OBJECT, result_json=f'{{"number": {text}}}'
+    )
+    asked: list[pb.InvokeRequest] = []
+
+    def invoke(request: pb.InvokeRequest, context: grpc.ServicerContext) -> pb.InvokeResponse:
+        asked.append(request)
+        return response
+
+    with DagInferenceClient(serve(Invoke=invoke)) as client:
+        value = client.invoke("iris")
+
+    assert json.dumps(value) == response.result_json
+    assert [request.result_format for request in asked] == [pb.RESULT_FORMAT_JSON]
+
+
+async def test_references_instead_of_values(serve: Serve) -> None:
+    """With `reference`, `call` tells where the values lie."""
+
+    def invoke(request: pb.InvokeRequest, context: grpc.ServicerContext) -> pb.InvokeResponse:
+        assert request.result_format == pb.RESULT_FORMAT_REFERENCE
+        plain = pb.ResultReference(
+            dag_id="iris",
+            run_id="grpc__1",
+            task_id="predict",
+            key="return_value",
+            api_url="http://a/1",
+            ui_url="http://a/2",
+        )
+        response = pb.InvokeResponse(result_reference=[plain, plain])
+        response.result_reference[1].map_index = 0
+        return response
+
+    target = serve(Invoke=invoke)
+    names = ("iris", "grpc__1", "predict")
+    rest = ("return_value", "http://a/1", "http://a/2")
+    expected = (ResultReference(*names, None, *rest), ResultReference(*names, 0, *rest))
 
     with DagInferenceClient(target) as client:
-        number = client.invoke("iris")["n"]
-
-    assert number == expected
-    assert type(number) is type(expected)
+        result = client.call("iris", reference=True)
+        assert (result.value, result.references) == ({}, expected)
+    async with AsyncDagInferenceClient(target) as aio:
+        assert (await aio.call("iris", reference=True)).references == expected
 
 
 async def test_call_tells_kind_run_and_timing(serve: Serve) -> None:
@@ -112,6 +136,7 @@ async def test_call_tells_kind_run_and_timing(serve: Serve) -> None:
     expected = Result(
         value={"x": 1},
         kind=ResultKind.OBJECT,
+        references=(),
         run=EXPECTED_RUN,
         timing=Timing(
             trigger=timedelta(milliseconds=20),
@@ -189,8 +214,7 @@ async def test_the_run_id_is_there_before_the_result(serve: Serve) -> None:
 
 def test_results_beyond_the_default_limit_of_grpc_arrive(serve: Serve) -> None:
     """How large a result may be is the gateway's to say, not 4 MB of the client's."""
-    response = pb.InvokeResponse()
-    response.result["text"] = "x" * 5_000_000
+    response = pb.InvokeResponse(result_json=json.dumps({"text": "x" * 5_000_000}))
     target = serve(Invoke=lambda request, context: response)
 
     with DagInferenceClient(target) as client:

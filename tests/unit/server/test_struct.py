@@ -1,33 +1,31 @@
-"""JSON to `google.protobuf.Struct` and back, and JSON text that is taken exactly."""
+"""JSON to `google.protobuf.Struct`."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.results.conf import from_struct
 from dag_inference_server.results.struct import (
-    MAX_CONF_DEPTH,
     MAX_DEPTH,
     MAX_SAFE_INTEGER,
     Json,
-    canonical,
+    TooDeep,
+    TooLarge,
     depth_of,
-    from_struct,
-    parse_object,
     to_struct,
 )
 
 SAFE = MAX_SAFE_INTEGER
+PLENTY = 4 * 1024 * 1024
 
 
 def nested(depth: int, kind: str) -> dict[str, Any]:
@@ -40,7 +38,7 @@ def nested(depth: int, kind: str) -> dict[str, Any]:
 
 def sent(document: dict[str, Json]) -> Struct:
     """What a caller gets of a Struct that is sent at the end of a stream."""
-    event = pb.InvokeStreamResponse(result=pb.InvokeResponse(result=to_struct(document)))
+    event = pb.InvokeStreamResponse(result=pb.InvokeResponse(result=to_struct(document, PLENTY)))
     return pb.InvokeStreamResponse.FromString(event.SerializeToString()).result.result
 
 
@@ -145,8 +143,8 @@ def test_what_is_allowed_can_be_read_by_every_caller(depth: int, kind: str) -> N
 @pytest.mark.parametrize("kind", ["objects", "lists"])
 def test_what_is_nested_deeper_is_refused(kind: str) -> None:
     """It would encode, and then no caller could read it."""
-    with pytest.raises(ValueError, match=f"nested 31 deep, more than {MAX_DEPTH}"):
-        to_struct(nested(MAX_DEPTH + 1, kind))
+    with pytest.raises(TooDeep, match=f"nested 31 deep, more than {MAX_DEPTH}"):
+        to_struct(nested(MAX_DEPTH + 1, kind), PLENTY)
 
 
 def test_a_caller_cannot_read_what_is_much_deeper() -> None:
@@ -158,142 +156,6 @@ def test_a_caller_cannot_read_what_is_much_deeper() -> None:
         Struct.FromString(struct.SerializeToString())
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(
-    ("struct", "path"),
-    [
-        (lambda bad: Struct(fields={"a": bad}), "a"),
-        (
-            lambda bad: Struct(
-                fields={"a": Value(list_value=ListValue(values=[Value(bool_value=True), bad]))}
-            ),
-            r"a\[1\]",
-        ),
-        (
-            lambda bad: Struct(fields={"a": Value(struct_value=Struct(fields={"b": bad}))}),
-            r"a\.b",
-        ),
-    ],
-    ids=["top", "list", "object"],
-)
-def test_what_is_no_json_number_is_refused_by_the_path_of_its_field(
-    number: float, struct: Callable[[Value], Struct], path: str
-) -> None:
-    """NaN and the infinities are doubles, and no JSON."""
-    with pytest.raises(ValueError, match=f"^{path}: -?(nan|inf) is no JSON number$"):
-        from_struct(struct(Value(number_value=number)))
-
-
-def test_a_value_that_is_not_set_is_refused_by_the_path_of_its_field() -> None:
-    """A Value without a kind says nothing, not null."""
-    with pytest.raises(ValueError, match=r"^a\[0\]: the value is unset$"):
-        from_struct(Struct(fields={"a": Value(list_value=ListValue(values=[Value()]))}))
-
-
-@pytest.mark.parametrize(
-    ("text", "document"),
-    [
-        ("{}", {}),
-        (' {"a": 9223372036854775808} ', {"a": 2**63}),
-        ('{"a": 1.0, "b": 1e2, "c": -0.0}', {"a": 1.0, "b": 100.0, "c": -0.0}),
-        (r'{"a": "\ud83d\ude00"}', {"a": "😀"}),
-        ('{"a": 1, "a": 2}', {"a": 2}),
-    ],
-)
-def test_the_text_of_an_object_is_taken_exactly(text: str, document: dict[str, Json]) -> None:
-    """Integers stay integers however long, floats floats; the last of two like keys counts."""
-    assert repr(parse_object(text)) == repr(document)
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "no JSON, from line 1"),
-        ("{", "no JSON, from line 1"),
-        ("{'a': 1}", "no JSON, from line 1"),
-        ('{"a": 1} x', "no JSON, from line 1, column 10"),
-        ('{"a": 01}', "no JSON, from line 1"),
-        ("[]", "no JSON object"),
-        ("null", "no JSON object"),
-        ('"{}"', "no JSON object"),
-        ("1", "no JSON object"),
-        ('{"a": NaN}', "NaN is no JSON number"),
-        ('{"a": [Infinity]}', "Infinity is no JSON number"),
-        ('{"a": -Infinity}', "-Infinity is no JSON number"),
-        ('{"a": 1e400}', "1e400 is beyond a double"),
-        ('{"a": -1e400}', "-1e400 is beyond a double"),
-        (r'{"a": "\ud83d"}', "lone surrogate"),
-        (r'{"\udc00": 1}', "lone surrogate"),
-        ('{"a": "\ud83d"}', "lone surrogate"),
-        ('{"a": ' + "9" * 5000 + "}", "too long"),
-        ('{"a":' * 101 + "1" + "}" * 101, f"deeper than {MAX_CONF_DEPTH} levels"),
-        ('{"a":' + "[" * 100_000 + "]" * 100_000 + "}", f"deeper than {MAX_CONF_DEPTH} levels"),
-        ("[" * 100_000, f"deeper than {MAX_CONF_DEPTH} levels"),
-    ],
-    ids=lambda text: text[:20],
-)
-def test_what_json_cannot_say_again_is_refused(text: str, why: str) -> None:
-    """Before a run is made, and in words that say why."""
-    with pytest.raises(ValueError, match=why):
-        parse_object(text)
-
-
-@pytest.mark.parametrize("kind", ["objects", "lists"])
-def test_whatever_conf_is_taken_can_be_compared(kind: str) -> None:
-    """The deepest conf that is allowed still has its one text."""
-    document = nested(MAX_CONF_DEPTH, kind)
-
-    assert json.loads(canonical(parse_object(json.dumps(document)))) == document
-
-
-@given(json_objects)
-def test_what_python_writes_is_taken(document: dict[str, Any]) -> None:
-    """Any JSON object is, as long as its text is."""
-    assert parse_object(json.dumps(document)) == document
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"a": 1}, {"a": 1.0}),
-        ({"a": 0}, {"a": -0.0}),
-        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}),
-        ({"a": [1.0, {"b": 2.0}]}, {"a": [1, {"b": 2}]}),
-        ({"a": 1e2}, {"a": 100}),
-    ],
-)
-def test_equal_json_has_one_text(one: Json, other: Json) -> None:
-    """Key order aside, and however a number is written."""
-    assert canonical(one) == canonical(other)
-
-
-DIFFERENT: list[Json] = [
-    {},
-    {"a": None},
-    {"a": False},
-    {"a": 0},
-    {"a": True},
-    {"a": 1},
-    {"a": "1"},
-    {"a": 1.5},
-    {"a": ""},
-    {"a": []},
-    {"a": {}},
-    {"a": [1, 2]},
-    {"a": [2, 1]},
-    {"b": 1},
-    {"a": 2**53},
-    {"a": 2**53 + 1},
-    {"a": "é"},
-    {"a": "e\u0301"},
-]
-
-
-def test_different_json_has_different_texts() -> None:
-    """1 is not true, nor "1"; an absent key is not null; lists have an order."""
-    assert len({canonical(document) for document in DIFFERENT}) == len(DIFFERENT)
-
-
 @pytest.mark.parametrize(
     ("document", "depth"),
     [(1, 0), ({}, 1), ([], 1), ({"a": []}, 2), ({"a": 1, "b": [{"c": 1}]}, 3), ("text", 0)],
@@ -301,3 +163,22 @@ def test_different_json_has_different_texts() -> None:
 def test_depth_counts_objects_and_lists(document: Json, depth: int) -> None:
     """The deepest branch counts, and a scalar is no level."""
     assert depth_of(document) == depth
+
+
+@given(json_objects)
+def test_no_object_that_fits_is_refused(document: dict[str, Any]) -> None:
+    """The size is known to be too much only when it is: by the bytes that would be sent."""
+    size = to_struct(document, PLENTY).ByteSize()
+
+    assert to_struct(document, size).ByteSize() == size
+
+
+@pytest.mark.parametrize(
+    "item", [None, True, 1, 1.5, 2**60, "", "text", [], {}, [1], {"k": 1}], ids=repr
+)
+def test_a_struct_that_would_be_too_large_is_not_made(item: Json) -> None:
+    """A hundred thousand of anything are more than a hundred kilobytes."""
+    with pytest.raises(TooLarge):
+        to_struct({"list": [item] * 100_000}, 100_000)
+    with pytest.raises(TooLarge):
+        to_struct({str(number): item for number in range(100_000)}, 100_000)

@@ -82,6 +82,10 @@ OnDisconnect = Annotated[
     Literal["keep", "cancel"],
     typer.Option(help="What becomes of the run when this command is interrupted."),
 ]
+Reference = Annotated[
+    bool,
+    typer.Option("--reference", help="Print where the values lie instead of the values."),
+]
 Comment = Annotated[str, typer.Option(help="Why, for the people who look at the run in Airflow.")]
 
 LOCAL = "127.0.0.1:50051"

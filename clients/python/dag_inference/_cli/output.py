@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from dag_inference import Result
+
+
+def print_result(result: Result) -> None:
+    """Print the value, or the references if those were asked for."""
+    references = {"references": [asdict(each) for each in result.references]}
+    print_json(references if result.references else result.value)
 
 
 def print_json(value: dict[str, Any]) -> None:

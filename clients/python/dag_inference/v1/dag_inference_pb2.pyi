@@ -771,7 +771,16 @@ Global___WaitRequest: _TypeAlias = WaitRequest  # noqa: Y015
 
 @_typing.final
 class InvokeResponse(_message.Message):
-    """The result of a run."""
+    """The result of a run.
+
+    What a task returned that JSON has no word for arrives as a JSON client expects
+    it, in every format that holds a value: a moment as RFC 3339 text with the offset
+    of its zone (UTC, `Z`, where it had none that Airflow can say), a date as ISO 8601
+    text, a duration as a number of seconds, a UUID or a decimal number as text, a
+    tuple or a set as a list, a number of numpy as that number, and an object of any
+    other class as its data. What a custom XCom backend stores instead of a value, such
+    as a path, arrives as it is. The order of keys is the database's.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

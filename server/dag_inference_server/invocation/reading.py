@@ -1,0 +1,138 @@
+"""What task instances returned, within the limits of one call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dag_inference.errors import (
+    AirflowDenied,
+    ResultTooDeep,
+    ResultTooLarge,
+    ResultTooManyMapIndexes,
+)
+from dag_inference_server.airflow import (
+    Budget,
+    DagRun,
+    NotFound,
+    TaskInstance,
+    TooLong,
+    Values,
+    until_answered,
+)
+from dag_inference_server.results.struct import Json
+from dag_inference_server.together import together
+
+T = TypeVar("T")
+
+_AT_ONCE = 4
+"""A call with a thousand map indexes must not go before all others' results."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How much of a result is read."""
+
+    max_bytes: int
+    """Of all its values together, as Airflow hands them over in JSON."""
+    max_map_indexes: int
+    """Of one task."""
+
+
+class Reader:
+    """Reads the values of one call.
+
+    Its methods raise `ResultTooLarge`, `ResultTooDeep` and `ResultTooManyMapIndexes`.
+    """
+
+    def __init__(self, values: Values, limits: ReadLimits) -> None:
+        """Begin with all that the limits allow."""
+        self._values = values
+        self._limits = limits
+        self._budget = Budget(limits.max_bytes)
+
+    @property
+    def bytes_read(self) -> int:
+        """How much JSON the values were."""
+        return self._budget.spent
+
+    async def of_instances(self, run: DagRun, instances: Sequence[TaskInstance]) -> list[Json]:
+        """What each instance returned; `None` also for one that has no value.
+
+        Raises:
+            NotFound: There is no such run any more.
+        """
+        for task_id, count in Counter(instance.task_id for instance in instances).items():
+            if count > self._limits.max_map_indexes:
+                raise ResultTooManyMapIndexes(
+                    f"{task_id} has {count} map indexes, more than {self._limits.max_map_indexes}; "
+                    "ask for references"
+                )
+        known = await self._of_finished(run, instances) if run.is_final else {}
+        rest = [instance for instance in instances if instance.key not in known]
+        for start in range(0, len(rest), _AT_ONCE):
+            some = rest[start : start + _AT_ONCE]
+            found = await together(self._of_instance(instance) for instance in some)
+            known.update(zip((i.key for i in some), found, strict=True))
+        return [known[instance.key] for instance in instances]
+
+    async def of_run(self, run: DagRun) -> dict[str, Json]:
+        """What a run that has ended says of its results, by task: a lower bound.
+
+        Raises:
+            NotFound: There is no such run any more.
+        """
+        return await self._read(
+            lambda: self._values.of_run(run.dag_id, run.run_id, self._budget), "the run"
+        )
+
+    async def _of_finished(
+        self, run: DagRun, instances: Sequence[TaskInstance]
+    ) -> dict[tuple[str, int], Json]:
+        """The values that one request gives where it would otherwise be many."""
+        by_task: dict[str, list[TaskInstance]] = {}
+        for instance in instances:
+            by_task.setdefault(instance.task_id, []).append(instance)
+        if len(instances) <= _AT_ONCE:
+            return {}
+        try:
+            values = await self._read(
+                lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task),
+                "the run",
+            )
+        except AirflowDenied:
+            return {}
+        known: dict[tuple[str, int], Json] = {}
+        for task_id, value in values.items():
+            of_task = by_task.get(task_id, [])
+            if all(instance.map_index < 0 for instance in of_task):
+                known.update((instance.key, value) for instance in of_task)
+            # One that returned `None` is left out of the list, and nobody knows which.
+            elif isinstance(value, list) and len(value) == len(of_task):
+                known.update(zip((i.key for i in of_task), value, strict=True))
+        return known
+
+    async def _of_instance(self, instance: TaskInstance) -> Json:
+        where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
+        try:
+            return await self._read(
+                lambda: self._values.of_instance(*where, self._budget), instance.task_id
+            )
+        except NotFound:
+            return None
+
+    async def _read(self, read: Callable[[], Awaitable[T]], what: str) -> T:
+        try:
+            return await until_answered(read)
+        except TooLong as error:
+            size = self._budget.spent + error.size
+            raise ResultTooLarge(
+                f"{what} returned {size} bytes of JSON or more, and {self._limits.max_bytes} are "
+                "read; ask for a reference"
+            ) from None
+        except RecursionError:
+            raise ResultTooDeep(
+                f"what {what} returned is nested a thousand levels deep; ask for a reference"
+            ) from None

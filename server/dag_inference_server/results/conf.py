@@ -1,0 +1,162 @@
+"""A caller's conf: Struct or text to plain JSON, and what of it cannot go to Airflow."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+
+from google.protobuf.struct_pb2 import Struct, Value
+
+from dag_inference_server.results.struct import MAX_SAFE_INTEGER, Json, depth_of
+
+MAX_CONF_DEPTH = 100
+"""Levels of objects and lists in a conf: well below what Python's own recursion bears."""
+
+_MAX_DIGITS = 4000
+"""Of an integer: Python reads 4300 (`sys.int_info.default_max_str_digits`)."""
+
+_MAX_FAULTS = 10
+"""More than an error tells."""
+
+_TOO_DEEP = f"is nested deeper than {MAX_CONF_DEPTH} levels"
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a conf, and where."""
+
+    path: str
+    """From the conf on, such as `.lines[0]["unit.price"]`; empty for the conf itself."""
+    why: str
+
+
+class NoConf(ValueError):
+    """It cannot be read as a conf at all."""
+
+    def __init__(self, path: str, why: str) -> None:
+        """Say where, and why."""
+        super().__init__(f"{path}: {why}")
+        self.fault = Fault(path, why)
+
+
+def step(key: str | int) -> str:
+    """One step of a path: into an object or into a list."""
+    if isinstance(key, int):
+        return f"[{key}]"
+    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key, ensure_ascii=False)}]"
+
+
+def from_struct(struct: Struct) -> dict[str, Json]:
+    """Turn a Struct into a JSON object.
+
+    Integral numbers within ±(2^53 - 1) become integers, and -0.0 becomes 0: most
+    callers have no way to send an integer as one, and params want integers.
+
+    Raises:
+        NoConf: A value is unset.
+    """
+    return {key: _from_value(item, step(key)) for key, item in struct.fields.items()}
+
+
+def _from_value(value: Value, path: str) -> Json:
+    match value.WhichOneof("kind"):
+        case "null_value":
+            return None
+        case "bool_value":
+            return value.bool_value
+        case "number_value":
+            number = value.number_value
+            if number.is_integer() and abs(number) <= MAX_SAFE_INTEGER:
+                return int(number)
+            return number
+        case "string_value":
+            return value.string_value
+        case "list_value":
+            items = enumerate(value.list_value.values)
+            return [_from_value(item, path + step(index)) for index, item in items]
+        case "struct_value":
+            fields = value.struct_value.fields.items()
+            return {key: _from_value(item, path + step(key)) for key, item in fields}
+        case _:
+            raise NoConf(path, "the value is unset")
+
+
+def from_text(text: str) -> dict[str, Json]:
+    """Read the text of one JSON object, exactly.
+
+    Raises:
+        NoConf: It is none, or one of more than `MAX_CONF_DEPTH` levels, or with an integer of
+            more than 4,000 digits.
+    """
+    try:
+        document = json.loads(text, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise NoConf("", f"is no JSON, from line {error.lineno}, column {error.colno} on") from None
+    except RecursionError:
+        raise NoConf("", _TOO_DEEP) from None
+    if not isinstance(document, dict):
+        raise NoConf("", "is no JSON object")
+    if depth_of(document) > MAX_CONF_DEPTH:
+        raise NoConf("", _TOO_DEEP)
+    return document
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise NoConf("", f"holds an integer of {len(text)} digits, which is too long")
+    return int(text)
+
+
+def faults(conf: Json) -> list[Fault]:
+    """What JSON or Airflow's database cannot hold: the first few, in the order of the conf."""
+    return list(islice(_faults(conf, ""), _MAX_FAULTS))
+
+
+def _faults(item: Json, path: str) -> Iterator[Fault]:
+    match item:
+        case float() if not math.isfinite(item):
+            # Where a text said 1e400, this is what became of it.
+            yield Fault(path, "is no JSON number: it is NaN, infinite, or beyond a double")
+        case str():
+            yield from _faults_of_text(item, path, "holds")
+        case list():
+            for index, inner in enumerate(item):
+                yield from _faults(inner, path + step(index))
+        case dict():
+            for key, inner in item.items():
+                yield from _faults_of_text(key, path, "has a key with")
+                yield from _faults(inner, path + step(key))
+        case _:
+            pass
+
+
+def _faults_of_text(text: str, path: str, holds: str) -> Iterator[Fault]:
+    if "\0" in text:
+        yield Fault(path, f"{holds} the character U+0000, which cannot be stored")
+    if not text.isascii() and _SURROGATE.search(text):
+        yield Fault(path, f"{holds} a lone surrogate, which is no text")
+
+
+def canonical(document: Json) -> str:
+    """One text for each JSON value: key order aside, 1 and 1.0 alike, 1 and true not."""
+    return json.dumps(_plainest(document), sort_keys=True, separators=(",", ":"))
+
+
+def _plainest(value: Json) -> Json:
+    match value:
+        case float() if value.is_integer():
+            # As PostgreSQL's JSONB reads 6.022e23, which is not the double's own value.
+            return int(Decimal(repr(value)))
+        case list():
+            return [_plainest(item) for item in value]
+        case dict():
+            return {key: _plainest(item) for key, item in value.items()}
+        case _:
+            return value

@@ -1,0 +1,82 @@
+"""Airflow's envelopes, opened: what a task returned as a JSON client expects it.
+
+Airflow wraps what JSON has no word for as `{"__classname__": …, "__version__": …,
+"__data__": …}` (`airflow/sdk/serde`, 3.3), and its REST API hands that over as it is. Classes
+are told by name alone and never loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dag_inference_server.results.struct import Json
+
+_CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
+_DATETIMES = {"datetime.datetime", "pendulum.datetime.DateTime"}
+_DECIMAL = "decimal.Decimal"
+_NONE, _MINUTE = timedelta(0), timedelta(minutes=1)
+
+
+def read_plain(text: bytes) -> Any:
+    """Read JSON, exactly, with every envelope in it opened.
+
+    | What was returned | What comes of it |
+    |---|---|
+    | `datetime` | its instant as RFC 3339 text with its zone's offset; UTC where it had none |
+    | `date`, `UUID` | text |
+    | `timedelta` | seconds, as a number |
+    | `Decimal` | its digits, as text |
+    | `tuple`, `set`, `frozenset` | a list |
+    | a number of numpy | that number |
+    | any other class: dataclass, attrs, pydantic, with a `serialize` of its own | its data |
+
+    Raises:
+        ValueError: It is no JSON.
+        RecursionError: It is nested about a thousand levels deep.
+    """
+    return json.loads(text, object_hook=_opened)
+
+
+def _opened(document: dict[str, Any]) -> Json:
+    """The data of an envelope, in which every other is open already; other objects as they are."""
+    # Airflow does not serialize a dict with such a key, so that no author's own looks like it.
+    if _CLASS not in document or document.keys() - {_CLASS, _VERSION, _DATA}:
+        return document
+    data: Json = document.get(_DATA)
+    match document[_CLASS], data:
+        case name, {"timestamp": int() | float() as timestamp, "tz": zone} if name in _DATETIMES:
+            return _moment(timestamp, zone) or data
+        case name, int() | float() if name == _DECIMAL:
+            return str(Decimal(repr(data)))
+        case _:
+            return data
+
+
+def _moment(timestamp: float, zone: Json) -> str | None:
+    try:
+        moment = datetime.fromtimestamp(timestamp, _zone(zone))
+        if (moment.utcoffset() or _NONE) % _MINUTE:
+            # A mean solar time of before there were zones. RFC 3339 has no seconds in offsets.
+            moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    text = moment.isoformat()
+    return text.removesuffix("+00:00") + "Z" if moment.tzname() == "UTC" else text
+
+
+def _zone(zone: Json) -> tzinfo:
+    """The zone; UTC where there is none, or none that is known here: the instant stays the same."""
+    # Name or offset in seconds, class, version, and whether Airflow could say it at all.
+    match zone:
+        case [int() as offset, *_]:
+            return timezone(timedelta(seconds=offset))
+        case [str() as name, *_] if name:
+            # Not only its own error: a name can be a folder of the database, too.
+            with suppress(KeyError, ValueError, OSError):
+                return ZoneInfo(name)
+    return UTC
