@@ -37,7 +37,7 @@ ARRIVES: dict[str, Any] = {
     "null": {"a": None},
     "empty_key": {"": ""},
     "unicode": "é 漢字 🐘",
-    "large_integer": [2**53 - 1, 2**53, 2**63, -(2**63) - 1],
+    "large_integer": [2**53 - 1, 2**53, 2**64 - 1, -(2**63)],
     "float": [1.0, 0.1, 1e300, 5e-324],
     "nested": {"list": [[1, {"at": "2026-07-01T12:00:00Z"}]]},
     "keys": {f"key.{number}": number for number in range(10_000)},
@@ -53,7 +53,7 @@ def test_every_kind_of_value(client: DagInferenceClient, standalone: Standalone)
     with grpc.insecure_channel(standalone.target) as channel:
         wait = pb.WaitRequest(dag_id="values", run_id=made.run.run_id)
         response = pb_grpc.DagInferenceStub(channel).Wait(wait, timeout=60)
-    integers = [2**53 - 1, str(2**53), str(2**63), str(-(2**63) - 1)]
+    integers = [2**53 - 1, str(2**53), str(2**64 - 1), str(-(2**63))]
     assert MessageToDict(response.result) == {**ARRIVES, "large_integer": integers}
 
 

@@ -50,6 +50,10 @@ class AirflowUi:
         details = self._found(f"/dags/{dag_id}/details")
         return details["latest_dag_version"]["version_number"] if details else 0
 
+    def details(self, dag_id: str) -> Json:
+        """All that Airflow says of a DAG."""
+        return self._ask("GET", f"/dags/{dag_id}/details")
+
     # Runs
 
     def run(self, dag_id: str, run_id: str) -> Json:
@@ -64,6 +68,18 @@ class AirflowUi:
         """Make a run that is not the gateway's."""
         body: Json = {"dag_run_id": run_id, "logical_date": None, "conf": {}}
         self._ask("POST", f"/dags/{dag_id}/dagRuns", body)
+
+    def accepts(self, dag_id: str, run_id: str, conf: Json) -> bool:
+        """Whether a run can be made with a conf; if so, it is made."""
+        body: Json = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        try:
+            self._ask("POST", f"/dags/{dag_id}/dagRuns", body)
+        except HTTPError as error:
+            with error:
+                if error.code == 400:
+                    return False
+            raise
+        return True
 
     def mark(self, dag_id: str, run_id: str, state: str) -> None:
         """Mark a run."""

@@ -175,7 +175,7 @@ async def test_many_map_indexes_of_a_run_that_has_ended(
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.integers(SAFE - 2, SAFE + 2)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),

@@ -9,6 +9,7 @@ from dag_inference_server.airflow.answers import (
     Event,
     LoggedException,
     LogLine,
+    Param,
     Task,
     TaskInstance,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "LogLine",
     "LoggedException",
     "NotFound",
+    "Param",
     "Refused",
     "RunExists",
     "RunFilter",

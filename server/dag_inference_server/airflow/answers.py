@@ -29,6 +29,16 @@ class DagTag(_Answer):
     name: str
 
 
+class Param(_Answer):
+    """A param of a DAG."""
+
+    value: Any = None
+    """Its default; `None` also where it has none, or one that breaks its schema."""
+    schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
+    """What a value has to be, as a JSON Schema."""
+    description: str | None = None
+
+
 class DagDetails(_Answer):
     """A DAG: `GET /dags/{dag_id}/details`."""
 
@@ -40,6 +50,7 @@ class DagDetails(_Answer):
     allowed_run_types: tuple[str, ...] | None = None
     """Which kinds of run may be made; `None` for all. From Airflow 3.2 on."""
     tags: tuple[DagTag, ...] = ()
+    params: dict[str, Param] | None = None
     last_parsed_time: datetime | None = None
     latest_dag_version: DagVersion | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,6 +13,7 @@ from grpc import StatusCode
 from dag_inference.errors import (
     AirflowDenied,
     AirflowUnavailable,
+    ConfInvalid,
     DagBroken,
     DagNotAllowed,
     DagNotFound,
@@ -22,8 +24,10 @@ from dag_inference.errors import (
 )
 from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
 from dag_inference_server.airflow.answer import RETRY_AFTER
+from dag_inference_server.catalog.conf_check import violations
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
 from dag_inference_server.catalog.source import declared_results
+from dag_inference_server.results.struct import Json
 
 _DETAILS_LIVE = 0.9
 """Seconds. Paused and broken have to be known at most a second old at the trigger."""
@@ -105,6 +109,33 @@ class Catalog:
         plan = self._choose(plan, details, requested)
         _check_known(plan, dag_id)
         return plan
+
+    async def check_conf(
+        self, dag_id: str, conf: Mapping[str, Json], *, is_large: bool = False
+    ) -> None:
+        """Make sure that a conf fits the DAG's params, as far as can be said before Airflow does.
+
+        Args:
+            dag_id: The DAG.
+            conf: The conf.
+            is_large: Whether the check takes so long that other calls must not wait for it.
+
+        Raises:
+            ConfInvalid: It does not, with a violation for each field.
+            As `plan`, but for what only forbids a run.
+        """
+        params = (await self._look_up(dag_id)).params or {}
+        found = (
+            await asyncio.to_thread(violations, params, conf)
+            if is_large
+            else violations(params, conf)
+        )
+        if found:
+            raise ConfInvalid(
+                "; ".join(f"{v.field} {v.description}" for v in found[:5]),
+                subject=Subject(dag_id),
+                violations=found,
+            )
 
     async def plan_for_run(self, dag_id: str, version: int, requested: Sequence[str] = ()) -> Plan:
         """The plan for a run that exists, whether or not its DAG can still be called.

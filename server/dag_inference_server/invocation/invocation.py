@@ -127,6 +127,7 @@ class Invocations:
 
     async def _invoke(self, flight: Flight, call: Call) -> Outcome:
         plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
+        await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
         run_id = self._run_ids.make(call.dag_id, call.request_id)
         with (
             self._attendance.attend((call.dag_id, run_id), flight.why_end) as attendee,

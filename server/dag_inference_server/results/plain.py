@@ -8,6 +8,7 @@ are told by name alone and never loaded.
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -19,6 +20,7 @@ from dag_inference_server.results.struct import Json
 _CLASS, _VERSION, _DATA = "__classname__", "__version__", "__data__"
 _DATETIMES = {"datetime.datetime", "pendulum.datetime.DateTime"}
 _DECIMAL = "decimal.Decimal"
+_TWENTY_DIGITS = re.compile(rb"[0-9]{20}")
 _NONE, _MINUTE = timedelta(0), timedelta(minutes=1)
 
 
@@ -33,13 +35,29 @@ def read_plain(text: bytes) -> Any:
     | `Decimal` | its digits, as text |
     | `tuple`, `set`, `frozenset` | a list |
     | a number of numpy | that number |
+    | a float of 20 digits and more before the point | that float, however it is written |
     | any other class: dataclass, attrs, pydantic, with a `serialize` of its own | its data |
 
     Raises:
         ValueError: It is no JSON.
         RecursionError: It is nested about a thousand levels deep.
     """
-    return json.loads(text, object_hook=_opened)
+    # A call for each integer is dear: only where there is one so long.
+    parse_int = _integer if _TWENTY_DIGITS.search(text) else None
+    return json.loads(text, object_hook=_opened, parse_int=parse_int)
+
+
+def _integer(digits: str) -> int | float:
+    """An integer, or the float that PostgreSQL writes without its exponent.
+
+    A task can return no integer beyond 64 bits (msgpack, between it and Airflow, has none), but
+    1e300 well enough, of which JSONB keeps the digits.
+    """
+    value = int(digits)
+    if -(2**63) <= value < 2**64:
+        return value
+    number = float(digits)
+    return number if Decimal(repr(number)) == value else value
 
 
 def _opened(document: dict[str, Any]) -> Json:

@@ -73,7 +73,10 @@ def dag_details(of: Dag) -> Body:
         "start_date": None,
         "end_date": None,
         "is_paused_upon_creation": None,
-        "params": {},
+        "params": {
+            name: {"value": None, "schema": {}, "description": None, "source": "dag", **param}
+            for name, param in of.params.items()
+        },
         "render_template_as_native_obj": False,
         "template_search_path": None,
         "timezone": "UTC",

@@ -104,7 +104,22 @@ DAG_ERRORS = [
         metadata={"dag_id": "dag", "task_id": "predcit"},
     ),
     Case(
-        name="a param",
+        name="several params",
+        code=StatusCode.INVALID_ARGUMENT,
+        reason="CONF_INVALID",
+        request=conf(size="large", **{"unit.price": {"amount": -1}}),
+        dag=lambda: Dag(
+            "dag",
+            params={
+                "name": {"schema": {"type": "string"}},
+                "size": {"schema": {"type": "integer"}, "value": 1},
+                "unit.price": {"schema": {"properties": {"amount": {"minimum": 0}}}},
+            },
+        ),
+        violations=["conf.name", "conf.size", 'conf["unit.price"].amount'],
+    ),
+    Case(
+        name="a param that only Airflow judges",
         code=StatusCode.INVALID_ARGUMENT,
         reason="CONF_INVALID",
         request=conf(size="large"),

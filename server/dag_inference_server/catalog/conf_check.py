@@ -1,0 +1,116 @@
+"""Whether a conf fits a DAG's params: by Airflow's own rule, but everything at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from jsonschema import FormatChecker
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from dag_inference.errors import Violation
+from dag_inference_server.airflow import Param
+from dag_inference_server.results.conf import step
+from dag_inference_server.results.struct import Json
+
+_FORMATS = FormatChecker(formats=("date", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid"))
+"""Those that every installation of jsonschema checks alike: Airflow may have more."""
+
+_KEPT = 4096
+"""Schemas, one for each param."""
+
+_MAX_VIOLATIONS = 10
+"""More than an error tells."""
+
+
+def violations(params: Mapping[str, Param], conf: Mapping[str, Json]) -> list[Violation]:
+    """What of a conf breaks the params, as Airflow will see it; the first ten.
+
+    What Airflow's schemas do not allow to be judged here is left to Airflow: a schema that is
+    none, that refers to another document, or formats that it may check or not.
+    """
+    return list(islice(dict.fromkeys(_violations(params, conf)), _MAX_VIOLATIONS))
+
+
+def _violations(params: Mapping[str, Param], conf: Mapping[str, Json]) -> Iterator[Violation]:
+    for name, param in params.items():
+        field = f"conf{step(name)}"
+        # A default that is not null has been validated by Airflow
+        # (`airflow/serialization/definitions/param.py`, `SerializedParam.resolve`, 3.3).
+        if name not in conf and param.value is not None:
+            continue
+        validator = _validator(json.dumps(param.schema_, sort_keys=True))
+        if validator is None:
+            continue
+        try:
+            errors = list(islice(validator.iter_errors(conf.get(name)), _MAX_VIOLATIONS))
+        except (Unresolvable, re.error, RecursionError):
+            continue
+        if errors and name not in conf:
+            yield Violation(field, "is required")
+            continue
+        for error in errors:
+            yield from _told(error, field)
+
+
+@lru_cache(maxsize=_KEPT)
+def _validator(schema: str) -> Validator | None:
+    """As `jsonschema.validate` would choose it; nothing is fetched."""
+    document = json.loads(schema)
+    kind = validator_for(document, default=Draft202012Validator)
+    try:
+        kind.check_schema(document)
+    except (SchemaError, RecursionError):
+        return None
+    validator: Validator = kind(document, registry=Registry(), format_checker=_FORMATS)
+    return validator
+
+
+def _told(error: ValidationError, field: str) -> Iterator[Violation]:
+    where = field + "".join(step(key) for key in error.absolute_path)
+    keyword, rule = str(error.validator), error.validator_value
+    if keyword == "required" and isinstance(error.instance, dict):
+        missing = (key for key in rule if key not in error.instance)
+        yield from (Violation(where + step(key), "is required") for key in missing)
+        return
+    yield Violation(
+        where,
+        _WORDS.get(keyword, "breaks {keyword}: {rule}").format(keyword=keyword, rule=_rule(rule)),
+    )
+
+
+def _rule(rule: Any) -> str:
+    if isinstance(rule, list):
+        return ", ".join(map(_rule, rule))
+    return rule if isinstance(rule, str) else json.dumps(rule, ensure_ascii=False)
+
+
+# Without the value: it may be long, or nobody else's business.
+_WORDS = {
+    "type": "must be of type {rule}",
+    "enum": "must be one of: {rule}",
+    "const": "must be {rule}",
+    "minimum": "must be at least {rule}",
+    "maximum": "must be at most {rule}",
+    "exclusiveMinimum": "must be more than {rule}",
+    "exclusiveMaximum": "must be less than {rule}",
+    "multipleOf": "must be a multiple of {rule}",
+    "minLength": "must have at least {rule} characters",
+    "maxLength": "must have at most {rule} characters",
+    "pattern": "must match {rule}",
+    "format": "must be a valid {rule}",
+    "minItems": "must have at least {rule} items",
+    "maxItems": "must have at most {rule} items",
+    "uniqueItems": "must not have an item twice",
+    "minProperties": "must have at least {rule} fields",
+    "maxProperties": "must have at most {rule} fields",
+    "additionalProperties": "has a field that it must not have",
+}

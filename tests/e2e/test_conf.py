@@ -1,0 +1,85 @@
+"""The gateway's verdict on a conf, beside Airflow's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dag_inference import ConfInvalid, DagInferenceClient
+from dag_inference_server.airflow import DagDetails
+from dag_inference_server.catalog.conf_check import violations
+from e2e.ui import AirflowUi
+
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    99,
+    100,
+    1.0,
+    0.5,
+    0.75,
+    1e300,
+    2**53 + 1,
+    "",
+    "a",
+    "ab",
+    "AB",
+    "abcdef",
+    "1",
+    "é🐘",
+    "2026-01-01",
+    "2026-02-30",
+    "2026-01-01T00:00:00Z",
+    [],
+    [1],
+    [1, 1],
+    [1, 1.0],
+    [True, 1],
+    ["a"],
+    {},
+    {"sku": "TEA"},
+    {"sku": 1},
+    {"sku": "TEA", "n": 1},
+    {"sku": "TEA", "n": "1"},
+    {"sku": "TEA", "other": 1},
+]
+
+
+def test_the_two_agree(client: DagInferenceClient, ui: AirflowUi) -> None:
+    """Over every param and many values: the same confs are refused, and none besides."""
+    params = DagDetails.model_validate(ui.details("conf_rules")).params
+    assert params is not None
+    confs: list[dict[str, Any]] = [{}, {"no such param": 1}]
+    confs += [{name: value} for name in params for value in VALUES]
+
+    differ = []
+    for number, conf in enumerate(confs):
+        ours = not violations(params, conf)
+        if ours != ui.accepts("conf_rules", f"conf-{number}", conf):
+            differ.append((conf, "accepted here" if ours else "refused here"))
+
+    assert differ == []
+
+
+def test_all_that_is_wrong_is_told_at_once(client: DagInferenceClient, ui: AirflowUi) -> None:
+    """By the path of each field, before any run is made."""
+    with pytest.raises(ConfInvalid) as caught:
+        client.invoke("conf_required", {"times": 0}, timeout=60)
+
+    assert [(v.field, v.description) for v in caught.value.violations] == [
+        ("conf.name", "is required"),
+        ("conf.times", "must be at least 1"),
+    ]
+    assert ui.runs("conf_required") == []
+
+
+def test_a_conf_that_fits(client: DagInferenceClient) -> None:
+    """Defaults fill in what is left out."""
+    assert client.invoke("conf_required", {"name": "Ada"}, timeout=90) == {
+        "return_value": ["Hello Ada"]
+    }
