@@ -24,6 +24,7 @@ from dag_inference_server.airflow import (
     Values,
 )
 from dag_inference_server.catalog.catalog import Catalog
+from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
@@ -91,7 +92,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         listings,
         Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
     )
-    catalog = Catalog(api, serves=_allow(settings.dags), result_tasks=settings.result_tasks)
+    serves = _allow(settings.dags)
+    catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
     reports = FailureReports(
         api,
         FailureCodes(settings.task_codes, settings.exception_codes),
@@ -113,6 +115,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 attendance=attendance,
                 timeouts=timeouts,
             ),
+            catalog,
+            DagListing(api, serves),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
             Limits(
                 default_deadline=settings.default_deadline,

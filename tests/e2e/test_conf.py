@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dag_inference import ConfInvalid, DagInferenceClient
+from dag_inference import ConfInvalid, DagAvailability, DagInferenceClient, ResultRule
 from dag_inference_server.airflow import DagDetails
 from dag_inference_server.catalog.conf_check import violations
 from e2e.ui import AirflowUi
@@ -83,3 +83,35 @@ def test_a_conf_that_fits(client: DagInferenceClient) -> None:
     assert client.invoke("conf_required", {"name": "Ada"}, timeout=90) == {
         "return_value": ["Hello Ada"]
     }
+
+
+def test_what_a_caller_can_find_out(client: DagInferenceClient) -> None:
+    """Which DAGs there are, what they take and give, and a conf that works as it is."""
+    listed = {dag.dag_id: dag.availability for dag in client.dags(timeout=60)}
+    assert listed["conf_rules"] is DagAvailability.PAUSED
+    assert listed["conf_required"] is DagAvailability.READY
+
+    dag = client.describe("conf_required", timeout=60)
+    assert dag.params_schema == {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string", "description": "Who is greeted."},
+            "times": {"type": "integer", "minimum": 1, "default": 1},
+        },
+    }
+    assert (dag.result_task_ids, dag.result_rule) == (("greet",), ResultRule.TAG)
+    assert (dag.max_active_runs, dag.active_runs) == (16, 0)
+    assert client.invoke("conf_required", dag.example, timeout=90) == {
+        "return_value": ["Hello text"]
+    }
+
+
+def test_every_example_of_the_repository_can_be_called_from_its_description(
+    client: DagInferenceClient,
+) -> None:
+    """Each says what it takes; each is ready; and each says where its result comes from."""
+    for dag in client.dags(tags=["example"], timeout=60):
+        described = client.describe(dag.dag_id, timeout=60)
+        assert described.availability is DagAvailability.READY, dag.dag_id
+        assert described.result_rule is not ResultRule.UNKNOWN, dag.dag_id

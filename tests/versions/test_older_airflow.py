@@ -12,6 +12,7 @@ import pytest
 from dag_inference import (
     Accepted,
     Completed,
+    DagAvailability,
     DagInferenceClient,
     ResultKind,
     ResultRule,
@@ -148,3 +149,12 @@ def test_waiting_for_a_run_that_has_ended(
     made = client.call("one_task", {"number": 6}, timeout=90)
     eventually(lambda: airflow.ui.run("one_task", made.run.run_id)["state"] == "success")
     assert client.wait("one_task", made.run.run_id, timeout=30).value == {"doubled": 12}
+
+
+def test_what_there_is_to_call(client: DagInferenceClient) -> None:
+    """DAGs are listed and described as a newer Airflow's are."""
+    listed = {dag.dag_id: dag.availability for dag in client.dags(timeout=60)}
+    assert listed["one_task"] is DagAvailability.READY
+    described = client.describe("held_clean_up", timeout=60)
+    assert (described.result_task_ids, described.result_rule) == (("work",), ResultRule.TAG)
+    assert described.params_schema["properties"] == {}

@@ -8,6 +8,7 @@
 The contract is `dag_inference.proto`; its stubs are in `dag_inference.v1`.
 """
 
+from dag_inference._dags import Dag, DagAvailability
 from dag_inference._events import (
     Accepted,
     Completed,
@@ -66,6 +67,8 @@ __all__ = [
     "AsyncDagInferenceClient",
     "Completed",
     "ConfInvalid",
+    "Dag",
+    "DagAvailability",
     "DagBroken",
     "DagError",
     "DagInferenceClient",

@@ -38,7 +38,8 @@ def attended(
     try:
         yield
     except RpcError as error:
-        asked = Subject(dag_id=request.dag_id, run_id=getattr(request, "run_id", None))
+        about = (getattr(request, name, None) for name in ("dag_id", "run_id"))
+        asked = Subject(*about)
         raise exception_from(error, target=target, asked=asked) from error
     finally:
         # Nothing happens if it has ended. If it has not, the caller broke off.

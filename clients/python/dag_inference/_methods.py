@@ -60,3 +60,7 @@ INVOKE_STREAM: Method[pb.InvokeRequest, pb.InvokeStreamResponse] = Method(
 WAIT: Method[pb.WaitRequest, pb.InvokeResponse] = Method("Wait", pb.InvokeResponse)
 WATCH: Method[pb.WaitRequest, pb.InvokeStreamResponse] = Method("Watch", pb.InvokeStreamResponse)
 CANCEL: Method[pb.CancelRequest, pb.CancelResponse] = Method("Cancel", pb.CancelResponse)
+LIST_DAGS: Method[pb.ListDagsRequest, pb.ListDagsResponse] = Method("ListDags", pb.ListDagsResponse)
+DESCRIBE_DAG: Method[pb.DescribeDagRequest, pb.DescribeDagResponse] = Method(
+    "DescribeDag", pb.DescribeDagResponse
+)

@@ -14,8 +14,14 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-AnyRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest | pb.CancelRequest
-"""The requests that are about one DAG, and all but the first about one run."""
+AnyRequest: TypeAlias = (
+    pb.InvokeRequest
+    | pb.WaitRequest
+    | pb.CancelRequest
+    | pb.ListDagsRequest
+    | pb.DescribeDagRequest
+)
+"""The requests of the service."""
 
 KeepOrCancel: TypeAlias = Literal["keep", "cancel"]
 """What becomes of a run that nobody waits for any more."""

@@ -10,6 +10,7 @@ from dag_inference import _methods
 from dag_inference._calls import announce, attended, only
 from dag_inference._channels import channel_options
 from dag_inference._comeback import Comeback
+from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
 from dag_inference._requests import invoke_request, wait_request
 from dag_inference._results import result_from
@@ -18,12 +19,13 @@ from dag_inference.errors import DagInferenceError
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from types import TracebackType
     from typing import Unpack
 
     from dag_inference._calls import OnRun
     from dag_inference._comeback import RunRequest
+    from dag_inference._dags import Dag
     from dag_inference._events import Event
     from dag_inference._methods import Method, Request, Response
     from dag_inference._requests import InvokeOptions, WaitOptions
@@ -208,6 +210,35 @@ class AsyncDagInferenceClient:
         """
         request = pb.CancelRequest(dag_id=dag_id, run_id=run_id, comment=comment)
         return run_from((await self._answer(_methods.CANCEL, request, timeout)).run)
+
+    async def dags(
+        self, *, tags: Sequence[str] = (), timeout: float | None = None
+    ) -> AsyncIterator[Dag]:
+        """Tell which DAGs the gateway serves, in the order of their ids, page by page.
+
+        Args:
+            tags: Only those with all of these tags.
+            timeout: How long each page may take, as in `invoke`.
+        """
+        page_token = ""
+        while True:
+            request = list_request(tags, page_token)
+            page = await self._answer(_methods.LIST_DAGS, request, timeout)
+            for message in page.dags:
+                yield dag_from(message)
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    async def describe(self, dag_id: str, *, timeout: float | None = None) -> Dag:
+        """Tell how a DAG is called: its params, its result, and whether it can run.
+
+        Args:
+            dag_id: The DAG.
+            timeout: As in `invoke`.
+        """
+        request = pb.DescribeDagRequest(dag_id=dag_id)
+        return dag_from((await self._answer(_methods.DESCRIBE_DAG, request, timeout)).dag)
 
     async def _result(
         self,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from uuid import uuid4
 
 try:
@@ -25,10 +26,12 @@ except ImportError:
     print("The command line needs an extra: pip install 'dag-inference[cli]'", file=sys.stderr)
     sys.exit(6)
 
+from dag_inference._cli.dags import print_dag, print_dags, summary
 from dag_inference._cli.exits import Exit, table
 from dag_inference._cli.messages import WayBack, say
 from dag_inference._cli.options import (
     LOCAL,
+    AsJson,
     Comment,
     Conf,
     DagId,
@@ -39,10 +42,11 @@ from dag_inference._cli.options import (
     ResultTask,
     RunId,
     RunTimeout,
+    Tag,
     Target,
     Timeout,
 )
-from dag_inference._cli.output import print_result
+from dag_inference._cli.output import print_json, print_result
 from dag_inference._cli.session import completed, session
 
 _EXIT_CODES = "\n".join(("Exit codes:", *table()))
@@ -202,6 +206,42 @@ def cancel(
     with session(WayBack(dag_id, target)) as (client, _):
         run = client.cancel(dag_id, run_id, comment=comment, timeout=timeout)
     say(f"run {run.run_id} {run.state}")
+
+
+@app.command(epilog=_EXIT_CODES)
+def dags(
+    *,
+    target: Target = LOCAL,
+    timeout: Timeout = None,
+    tag: Tag = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the DAGs that the gateway serves, and whether they can be called."""
+    with session(WayBack("", target)) as (client, _):
+        found = [*client.dags(tags=tag or (), timeout=timeout)]
+    if as_json:
+        print_json([summary(dag) for dag in found])
+    elif found:
+        print_dags(found)
+    else:
+        say("The gateway serves no such DAGs.")
+
+
+@app.command(epilog=_EXIT_CODES)
+def describe(
+    dag_id: DagId,
+    *,
+    target: Target = LOCAL,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a DAG is called: its params, its result, and whether it can run."""
+    with session(WayBack(dag_id, target)) as (client, _):
+        dag = client.describe(dag_id, timeout=timeout)
+    if as_json:
+        print_json(asdict(dag))
+    else:
+        print_dag(dag, target)
 
 
 def main() -> None:

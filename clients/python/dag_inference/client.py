@@ -10,6 +10,7 @@ from dag_inference import _methods
 from dag_inference._calls import announce, attended, only
 from dag_inference._channels import channel_options
 from dag_inference._comeback import Comeback
+from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
 from dag_inference._requests import invoke_request, wait_request
 from dag_inference._results import result_from
@@ -18,12 +19,13 @@ from dag_inference.errors import DagInferenceError
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Unpack
 
     from dag_inference._calls import OnRun
     from dag_inference._comeback import RunRequest
+    from dag_inference._dags import Dag
     from dag_inference._events import Event
     from dag_inference._methods import Method, Request, Response
     from dag_inference._requests import InvokeOptions, WaitOptions
@@ -206,6 +208,32 @@ class DagInferenceClient:
         """
         request = pb.CancelRequest(dag_id=dag_id, run_id=run_id, comment=comment)
         return run_from(self._answer(_methods.CANCEL, request, timeout).run)
+
+    def dags(self, *, tags: Sequence[str] = (), timeout: float | None = None) -> Iterator[Dag]:
+        """Tell which DAGs the gateway serves, in the order of their ids, page by page.
+
+        Args:
+            tags: Only those with all of these tags.
+            timeout: How long each page may take, as in `invoke`.
+        """
+        page_token = ""
+        while True:
+            request = list_request(tags, page_token)
+            page = self._answer(_methods.LIST_DAGS, request, timeout)
+            yield from map(dag_from, page.dags)
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    def describe(self, dag_id: str, *, timeout: float | None = None) -> Dag:
+        """Tell how a DAG is called: its params, its result, and whether it can run.
+
+        Args:
+            dag_id: The DAG.
+            timeout: As in `invoke`.
+        """
+        request = pb.DescribeDagRequest(dag_id=dag_id)
+        return dag_from(self._answer(_methods.DESCRIBE_DAG, request, timeout).dag)
 
     def _result(
         self,

@@ -4,6 +4,7 @@ The only package that imports `airflow_client`.
 """
 
 from dag_inference_server.airflow.answers import (
+    Dag,
     DagDetails,
     DagRun,
     Event,
@@ -27,6 +28,7 @@ __all__ = [
     "Budget",
     "Changes",
     "Credentials",
+    "Dag",
     "DagDetails",
     "DagRun",
     "Event",

@@ -39,10 +39,12 @@ class Param(_Answer):
     description: str | None = None
 
 
-class DagDetails(_Answer):
-    """A DAG: `GET /dags/{dag_id}/details`."""
+class Dag(_Answer):
+    """A DAG as listings tell it: `GET /dags`."""
 
     dag_id: str
+    dag_display_name: str = ""
+    description: str | None = None
     is_paused: bool
     is_stale: bool
     """Airflow no longer finds the DAG in its file."""
@@ -50,6 +52,14 @@ class DagDetails(_Answer):
     allowed_run_types: tuple[str, ...] | None = None
     """Which kinds of run may be made; `None` for all. From Airflow 3.2 on."""
     tags: tuple[DagTag, ...] = ()
+    max_active_runs: int | None = None
+    """How many runs may run at once; `None` for no limit."""
+
+
+class DagDetails(Dag):
+    """All of a DAG: `GET /dags/{dag_id}/details`."""
+
+    doc_md: str | None = None
     params: dict[str, Param] | None = None
     last_parsed_time: datetime | None = None
     latest_dag_version: DagVersion | None = None
@@ -158,8 +168,9 @@ class EventPage(_Answer):
 
 
 class DagPage(_Answer):
-    """A page of DAGs, as far as to see that it is one."""
+    """A page of DAGs."""
 
+    rows: tuple[Dag, ...] = Field(alias="dags")
     total_entries: int
 
 

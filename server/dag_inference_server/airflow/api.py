@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -31,6 +31,7 @@ from dag_inference_server.airflow.answers import (
     DagDetails,
     DagPage,
     DagRun,
+    DagRunPage,
     DagSource,
     Event,
     EventPage,
@@ -144,6 +145,34 @@ class AirflowApi:
         """
         operation = self._dags.get_dag_details_without_preload_content
         return await self._read(DagDetails, operation, dag_id)
+
+    async def dags(self, *, offset: int, limit: int, tags: Sequence[str] = ()) -> DagPage:
+        """DAGs that the account may see, in the order of their ids, broken and paused included.
+
+        Args:
+            offset: How many to leave out.
+            limit: How many at most, up to 100.
+            tags: Only those with all of these.
+        """
+        return await self._read(
+            DagPage,
+            self._dags.get_dags_without_preload_content,
+            offset=offset,
+            limit=limit,
+            tags=list(tags) or None,
+            tags_match_mode="all" if tags else None,
+            order_by=["dag_id"],
+        )
+
+    async def active_runs(self, dag_id: str) -> int:
+        """How many runs of a DAG are queued or running.
+
+        Raises:
+            NotFound: No such DAG.
+        """
+        operation = self._runs.get_dag_runs_without_preload_content
+        page = await self._read(DagRunPage, operation, dag_id, limit=1, state=["queued", "running"])
+        return page.total_entries
 
     async def tasks(self, dag_id: str) -> tuple[Task, ...]:
         """The tasks of the newest version of a DAG.

@@ -14,16 +14,15 @@ from dag_inference.errors import (
     AirflowDenied,
     AirflowUnavailable,
     ConfInvalid,
-    DagBroken,
+    DagError,
     DagNotAllowed,
     DagNotFound,
-    DagNotTriggerable,
-    DagPaused,
     ResultTaskUnknown,
     Subject,
 )
 from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
 from dag_inference_server.airflow.answer import RETRY_AFTER
+from dag_inference_server.catalog.availability import why_not
 from dag_inference_server.catalog.conf_check import violations
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
 from dag_inference_server.catalog.source import declared_results
@@ -57,6 +56,19 @@ class _Edition:
     dag_id: str
     version: int
     parsed: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a DAG."""
+
+    dag: DagDetails
+    plan: Plan | None
+    """Where its result comes from; `None` if its tasks are not known."""
+    refusal: DagError | ResultTaskUnknown | None
+    """Why it cannot be called; `None` if it can."""
+    active_runs: int
+    """How many of its runs are queued or running."""
 
 
 class _Reparsed(Exception):
@@ -104,7 +116,8 @@ class Catalog:
             AirflowDenied: Airflow refuses the account.
         """
         details = await self._look_up(dag_id)
-        _check_callable(details)
+        if refusal := why_not(details):
+            raise refusal
         plan, details = await self._own_plan(details)
         plan = self._choose(plan, details, requested)
         _check_known(plan, dag_id)
@@ -153,6 +166,36 @@ class Catalog:
         if plan.version == version:
             _check_known(plan, dag_id)
         return plan.for_version(version)
+
+    async def describe(self, dag_id: str) -> Description:
+        """All that a caller may want to know of a DAG; that it cannot be called is no error.
+
+        Raises:
+            DagNotAllowed: It is not served; Airflow was not asked.
+            DagNotFound: No such DAG.
+            AirflowUnavailable: Airflow does not tell.
+            AirflowDenied: Airflow refuses the account.
+        """
+        details = await self._look_up(dag_id)
+        try:
+            active_runs = await self._api.active_runs(dag_id)
+        except NotFound as error:
+            raise DagNotFound(
+                f"Airflow no longer has the DAG {dag_id}", subject=Subject(dag_id)
+            ) from error
+        refusal: DagError | ResultTaskUnknown | None = why_not(details)
+        plan = None
+        try:
+            plan, details = await self._own_plan(details)
+            plan = self._choose(plan, details, ())
+            _check_known(plan, dag_id)
+        except ResultTaskUnknown as error:
+            refusal = refusal or error
+        except DagNotFound:
+            # Airflow tells the tasks of no DAG that it does not find any more.
+            if refusal is None:
+                raise
+        return Description(details, plan, refusal, active_runs)
 
     def check_served(self, dag_id: str) -> None:
         """Raise `DagNotAllowed` if the DAG is not served; Airflow is not asked."""
@@ -218,18 +261,6 @@ class Catalog:
         except (NotFound, AirflowDenied):
             return None
         return declared_results(source or "", edition.dag_id, tasks)
-
-
-def _check_callable(details: DagDetails) -> None:
-    subject = Subject(details.dag_id)
-    if details.is_paused:
-        raise DagPaused(f"{details.dag_id} is paused in Airflow", subject=subject)
-    if details.has_import_errors:
-        raise DagBroken(f"the file of {details.dag_id} has import errors", subject=subject)
-    if details.is_stale:
-        raise DagBroken(f"Airflow no longer finds {details.dag_id} in its file", subject=subject)
-    if details.allowed_run_types is not None and "manual" not in details.allowed_run_types:
-        raise DagNotTriggerable(f"{details.dag_id} does not allow manual runs", subject=subject)
 
 
 _WHOSE = {

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias, TypedDict
 
-from dag_inference.errors import OptionNotAllowed, RequestInvalid, Subject, Violation
+from dag_inference.errors import (
+    DeadlineExceeded,
+    OptionNotAllowed,
+    RequestInvalid,
+    Subject,
+    Violation,
+)
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
 from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
@@ -107,10 +114,20 @@ def read_cancel(
     check.run_id(request.run_id)
     check.comment(request.comment)
     check.done()
-    patience, _ = _patience(time_remaining, limits)
     return Cancellation(
-        dag_id=request.dag_id, run_id=request.run_id, comment=request.comment, patience=patience
+        dag_id=request.dag_id,
+        run_id=request.run_id,
+        comment=request.comment,
+        patience=patience(time_remaining, limits),
     )
+
+
+def read_describe(request: pb.DescribeDagRequest) -> str:
+    """The DAG that is asked about, as `read_invoke`."""
+    check = _Check()
+    check.id("dag_id", request.dag_id)
+    check.done()
+    return request.dag_id
 
 
 class _Fields(TypedDict):
@@ -131,16 +148,35 @@ def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> 
             "this gateway does not let a request choose its result_task_ids",
             subject=Subject(request.dag_id),
         )
-    patience, last_look = _patience(time_remaining, limits)
+    seconds, last_look = _patience(time_remaining, limits)
     return _Fields(
         dag_id=request.dag_id,
         result_task_ids=tuple(request.result_task_ids),
         result_format=_FORMATS[request.result_format],
-        patience=patience,
+        patience=seconds,
         last_look=last_look,
         cancel_on_deadline=request.on_deadline == pb.ON_DEADLINE_CANCEL,
         cancel_on_disconnect=request.on_disconnect == pb.ON_DISCONNECT_CANCEL,
     )
+
+
+@asynccontextmanager
+async def within(time_remaining: float | None, limits: Limits) -> AsyncIterator[None]:
+    """Do what is inside before the caller's own clock rings.
+
+    Raises:
+        DeadlineExceeded: There was no time for it.
+    """
+    try:
+        async with asyncio.timeout(patience(time_remaining, limits)):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed before Airflow had answered") from None
+
+
+def patience(time_remaining: float | None, limits: Limits) -> float:
+    """Seconds to wait."""
+    return _patience(time_remaining, limits)[0]
 
 
 def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, float]:
@@ -152,10 +188,10 @@ def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, floa
     if time_remaining is None:
         return limits.default_deadline, _LAST_LOOK
     margin = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
-    patience = max(time_remaining - margin, 0.0)
+    seconds = max(time_remaining - margin, 0.0)
     # Where there is little time, many that look at once would keep each other's answers.
     last_look = margin / 2 if margin >= _LAST_LOOK else 0.0
-    return min(patience, limits.max_deadline), last_look
+    return min(seconds, limits.max_deadline), last_look
 
 
 _MARGIN_SHARE = 0.15

@@ -42,7 +42,7 @@ _KINDS: Mapping[ResultKind, pb.ResultKind.ValueType] = {
     ResultKind.BY_TASK: pb.RESULT_KIND_BY_TASK,
     ResultKind.NONE: pb.RESULT_KIND_NONE,
 }
-_RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
+RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
     ResultRule.REQUEST: pb.RESULT_RULE_REQUEST,
     ResultRule.TAG: pb.RESULT_RULE_TAG,
     ResultRule.SETTING: pb.RESULT_RULE_SETTING,
@@ -75,7 +75,7 @@ class Responses:
             run=self.run(event.run),
             attached=event.attached,
             result_task_ids=event.plan.task_ids,
-            result_rule=_RULES[event.plan.rule],
+            result_rule=RULES[event.plan.rule],
         )
 
     def run(self, run: DagRun) -> pb.Run:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import grpc
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
-from dag_inference_server.edge.requests import Limits, read_cancel, read_invoke, read_wait
+from dag_inference_server.catalog.catalog import Catalog
+from dag_inference_server.catalog.listing import DagListing
+from dag_inference_server.edge.dags import described, listed, read_list
+from dag_inference_server.edge.requests import (
+    Limits,
+    read_cancel,
+    read_describe,
+    read_invoke,
+    read_wait,
+    within,
+)
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.status import errors_as_status
 from dag_inference_server.edge.stream import EventStream
 from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.watcher import Snapshot
-
-_Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 RUN_ID_KEY = "dag-run-id"
 """Initial metadata: the run id, as soon as the run exists."""
@@ -30,6 +38,8 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     def __init__(
         self,
         invocations: Invocations,
+        catalog: Catalog,
+        listing: DagListing,
         responses: Responses,
         limits: Limits,
         *,
@@ -37,6 +47,8 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     ) -> None:
         """Serve `invocations`; streams are quiet for `heartbeat_interval` seconds at most."""
         self._invocations = invocations
+        self._catalog = catalog
+        self._listing = listing
         self._responses = responses
         self._limits = limits
         self._heartbeat_interval = heartbeat_interval
@@ -101,15 +113,24 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             run = await self._invocations.cancel(cancellation)
             return pb.CancelResponse(run=self._responses.run(run))
 
-    async def ListDags(self, request: pb.ListDagsRequest, context: _Context) -> NoReturn:  # noqa: N802
-        """Not served yet."""
-        await _not_served_yet(context)
+    async def ListDags(  # noqa: N802
+        self,
+        request: pb.ListDagsRequest,
+        context: grpc.aio.ServicerContext[pb.ListDagsRequest, pb.ListDagsResponse],
+    ) -> pb.ListDagsResponse:
+        """List the DAGs that are served."""
+        async with errors_as_status(context), within(context.time_remaining(), self._limits):
+            wish = read_list(request)
+            return listed(*await self._listing.page(wish.size, wish.tags, wish.place), wish.tags)
 
     async def DescribeDag(  # noqa: N802
-        self, request: pb.DescribeDagRequest, context: _Context
-    ) -> NoReturn:
-        """Not served yet."""
-        await _not_served_yet(context)
+        self,
+        request: pb.DescribeDagRequest,
+        context: grpc.aio.ServicerContext[pb.DescribeDagRequest, pb.DescribeDagResponse],
+    ) -> pb.DescribeDagResponse:
+        """Say how one DAG is called."""
+        async with errors_as_status(context), within(context.time_remaining(), self._limits):
+            return described(await self._catalog.describe(read_describe(request)))
 
     async def _answer(self, wanted: Wanted, work: Awaitable[Outcome]) -> pb.InvokeResponse:
         return await self._responses.outcome(wanted, await work)
@@ -120,12 +141,6 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             lambda run_id: context.send_initial_metadata(((RUN_ID_KEY, run_id),)),
             heartbeat_interval=self._heartbeat_interval,
         )
-
-
-async def _not_served_yet(context: _Context) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED, "this version of the gateway does not serve this RPC yet"
-    )
 
 
 class _Quiet:

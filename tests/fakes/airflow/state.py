@@ -82,6 +82,8 @@ class Dag:
         is_stale: bool = False,
         has_import_errors: bool = False,
         allowed_run_types: Sequence[str] | None = None,
+        description: str | None = None,
+        doc_md: str | None = None,
         params: Mapping[str, Mapping[str, Any]] | None = None,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda conf: None,
         script: Sequence[Step] = (),
@@ -97,6 +99,8 @@ class Dag:
             is_stale: Whether it is gone from its file.
             has_import_errors: Whether its file is broken.
             allowed_run_types: Which kinds of run may be made; `None` for all.
+            description: One line about it.
+            doc_md: Its documentation.
             params: Its params by name: `value`, and what else there is of `schema`,
                 `description` and `source`.
             refuse: Says why a conf breaks the params, or `None` if it does not.
@@ -109,6 +113,8 @@ class Dag:
         self.has_import_errors = has_import_errors
         self.allowed_run_types = allowed_run_types
         self.params = params or {}
+        self.description = description
+        self.doc_md = doc_md
         self.refuse = refuse
         self.script = script
         self.clock = Clock()

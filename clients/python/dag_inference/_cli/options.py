@@ -86,6 +86,11 @@ Reference = Annotated[
     bool,
     typer.Option("--reference", help="Print where the values lie instead of the values."),
 ]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TAG", help="Only DAGs with this tag; may be repeated: with all of them."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Comment = Annotated[str, typer.Option(help="Why, for the people who look at the run in Airflow.")]
 
 LOCAL = "127.0.0.1:50051"

@@ -19,7 +19,7 @@ def print_result(result: Result) -> None:
     print_json(references if result.references else result.value)
 
 
-def print_json(value: dict[str, Any]) -> None:
+def print_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Print it for the eye in a terminal, else on one line."""
     indent = 2 if sys.stdout.isatty() else None
     text = json.dumps(value, ensure_ascii=False, indent=indent)

@@ -24,9 +24,6 @@ with exactly one `google.rpc.ErrorInfo`:
 stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
-The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`.
-
 # The run id comes first
 
 As soon as the run exists, its id is sent in the initial metadata of the
@@ -370,7 +367,9 @@ class _DagAvailabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DagAv
     DAG_AVAILABILITY_PAUSED: _DagAvailability.ValueType  # 2
     """It is paused."""
     DAG_AVAILABILITY_BROKEN: _DagAvailability.ValueType  # 3
-    """Its file has import errors, or Airflow no longer finds it there."""
+    """Its file has import errors, or Airflow no longer finds it there, or its result
+    task, as a tag or a setting names it, does not exist.
+    """
     DAG_AVAILABILITY_NOT_TRIGGERABLE: _DagAvailability.ValueType  # 4
     """It does not allow runs that are triggered from outside."""
 
@@ -384,7 +383,9 @@ DAG_AVAILABILITY_READY: DagAvailability.ValueType  # 1
 DAG_AVAILABILITY_PAUSED: DagAvailability.ValueType  # 2
 """It is paused."""
 DAG_AVAILABILITY_BROKEN: DagAvailability.ValueType  # 3
-"""Its file has import errors, or Airflow no longer finds it there."""
+"""Its file has import errors, or Airflow no longer finds it there, or its result
+task, as a tag or a setting names it, does not exist.
+"""
 DAG_AVAILABILITY_NOT_TRIGGERABLE: DagAvailability.ValueType  # 4
 """It does not allow runs that are triggered from outside."""
 Global___DagAvailability: _TypeAlias = DagAvailability  # noqa: Y015
@@ -1259,7 +1260,7 @@ class ListDagsRequest(_message.Message):
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only DAGs with all of these tags. Left out: all."""
+        """Only DAGs with all of these tags, at most 32. Left out: all."""
 
     def __init__(
         self,
@@ -1288,8 +1289,10 @@ class ListDagsResponse(_message.Message):
     """Where the next page goes on. Empty on the last page."""
     @_builtins.property
     def dags(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dag]:
-        """The DAGs, in the order of their ids, without `params_schema`,
-        `documentation`, `result_task_ids` and `example`.
+        """The DAGs, in the order of their ids, without `documentation`,
+        `params_schema`, `result_task_ids`, `result_rule`, `active_runs`,
+        `dag_version` and `example`: ask for one with `DescribeDag`. There may be fewer
+        than asked for, also none, where most of Airflow's DAGs are not served here.
         """
 
     def __init__(
@@ -1400,7 +1403,10 @@ class Dag(_message.Message):
 
     @_builtins.property
     def params_schema(self) -> _struct_pb2.Struct:
-        """Its params as a JSON Schema of the conf object, defaults included."""
+        """Its params as a JSON Schema (draft 2020-12) of the conf object, defaults
+        included. `required` are the params without a default; other keys than params
+        are allowed, as Airflow allows them. Unset if a Struct cannot hold it.
+        """
 
     @_builtins.property
     def result_task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1410,7 +1416,9 @@ class Dag(_message.Message):
 
     @_builtins.property
     def example(self) -> Global___InvokeRequest:
-        """A request that works: the defaults, and placeholders for required params."""
+        """A request to begin with: the defaults, and placeholders for required params,
+        which a schema that is too clever may still refuse.
+        """
 
     def __init__(
         self,

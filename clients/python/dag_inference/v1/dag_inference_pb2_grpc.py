@@ -210,14 +210,17 @@ class DagInferenceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDags(self, request, context):
-        """Lists the DAGs that this gateway serves, in the order of their ids.
+        """Lists the DAGs that this gateway serves and its account may see, in the order
+        of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
+        in its file is left out.
 
         Errors:
 
         * `INVALID_ARGUMENT`, `REQUEST_INVALID`: for example a `page_token` that is
         not from this gateway.
         * `FAILED_PRECONDITION`, `AIRFLOW_DENIED`; `UNAVAILABLE`,
-        `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
+        `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`;
+        `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,9 +233,9 @@ class DagInferenceServicer(object):
 
         * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `NOT_FOUND`, `DAG_NOT_FOUND`;
         `PERMISSION_DENIED`, `DAG_NOT_ALLOWED`; `FAILED_PRECONDITION`,
-        `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`,
-        `GATEWAY_BUG`: as for `Invoke`. A paused or broken DAG is no error here:
-        the answer says so.
+        `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`;
+        `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`; `INTERNAL`, `GATEWAY_BUG`: as for
+        `Invoke`. A paused or broken DAG is no error here: the answer says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,9 +24,6 @@ with exactly one `google.rpc.ErrorInfo`:
 stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
-The one exception is an RPC that this version of the gateway does not serve
-yet: it answers a bare `UNIMPLEMENTED`.
-
 # The run id comes first
 
 As soon as the run exists, its id is sent in the initial metadata of the
@@ -180,14 +177,17 @@ class DagInferenceStub:
        does no harm.
     """
     ListDags: _grpc.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]
-    """Lists the DAGs that this gateway serves, in the order of their ids.
+    """Lists the DAGs that this gateway serves and its account may see, in the order
+    of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
+    in its file is left out.
 
     Errors:
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`: for example a `page_token` that is
        not from this gateway.
      * `FAILED_PRECONDITION`, `AIRFLOW_DENIED`; `UNAVAILABLE`,
-       `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
+       `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`;
+       `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
     """
     DescribeDag: _grpc.UnaryUnaryMultiCallable[_dag_inference_pb2.DescribeDagRequest, _dag_inference_pb2.DescribeDagResponse]
     """Says how one DAG is called: its params, its result, and whether it can run.
@@ -196,9 +196,9 @@ class DagInferenceStub:
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `NOT_FOUND`, `DAG_NOT_FOUND`;
        `PERMISSION_DENIED`, `DAG_NOT_ALLOWED`; `FAILED_PRECONDITION`,
-       `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`,
-       `GATEWAY_BUG`: as for `Invoke`. A paused or broken DAG is no error here:
-       the answer says so.
+       `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`;
+       `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`; `INTERNAL`, `GATEWAY_BUG`: as for
+       `Invoke`. A paused or broken DAG is no error here: the answer says so.
     """
 
 @_typing.type_check_only
@@ -320,14 +320,17 @@ class DagInferenceAsyncStub(DagInferenceStub):
        does no harm.
     """
     ListDags: _aio.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]  # type: ignore[assignment]
-    """Lists the DAGs that this gateway serves, in the order of their ids.
+    """Lists the DAGs that this gateway serves and its account may see, in the order
+    of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
+    in its file is left out.
 
     Errors:
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`: for example a `page_token` that is
        not from this gateway.
      * `FAILED_PRECONDITION`, `AIRFLOW_DENIED`; `UNAVAILABLE`,
-       `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
+       `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`;
+       `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
     """
     DescribeDag: _aio.UnaryUnaryMultiCallable[_dag_inference_pb2.DescribeDagRequest, _dag_inference_pb2.DescribeDagResponse]  # type: ignore[assignment]
     """Says how one DAG is called: its params, its result, and whether it can run.
@@ -336,9 +339,9 @@ class DagInferenceAsyncStub(DagInferenceStub):
 
      * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `NOT_FOUND`, `DAG_NOT_FOUND`;
        `PERMISSION_DENIED`, `DAG_NOT_ALLOWED`; `FAILED_PRECONDITION`,
-       `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`,
-       `GATEWAY_BUG`: as for `Invoke`. A paused or broken DAG is no error here:
-       the answer says so.
+       `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`;
+       `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`; `INTERNAL`, `GATEWAY_BUG`: as for
+       `Invoke`. A paused or broken DAG is no error here: the answer says so.
     """
 
 class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
@@ -493,14 +496,17 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
         request: _dag_inference_pb2.ListDagsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dag_inference_pb2.ListDagsResponse, _abc.Awaitable[_dag_inference_pb2.ListDagsResponse]]:
-        """Lists the DAGs that this gateway serves, in the order of their ids.
+        """Lists the DAGs that this gateway serves and its account may see, in the order
+        of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
+        in its file is left out.
 
         Errors:
 
          * `INVALID_ARGUMENT`, `REQUEST_INVALID`: for example a `page_token` that is
            not from this gateway.
          * `FAILED_PRECONDITION`, `AIRFLOW_DENIED`; `UNAVAILABLE`,
-           `AIRFLOW_UNAVAILABLE`; `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
+           `AIRFLOW_UNAVAILABLE`; `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`;
+           `INTERNAL`, `GATEWAY_BUG`: as for `Invoke`.
         """
 
     @_abc_1.abstractmethod
@@ -515,9 +521,9 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
 
          * `INVALID_ARGUMENT`, `REQUEST_INVALID`; `NOT_FOUND`, `DAG_NOT_FOUND`;
            `PERMISSION_DENIED`, `DAG_NOT_ALLOWED`; `FAILED_PRECONDITION`,
-           `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`; `INTERNAL`,
-           `GATEWAY_BUG`: as for `Invoke`. A paused or broken DAG is no error here:
-           the answer says so.
+           `AIRFLOW_DENIED`; `UNAVAILABLE`, `AIRFLOW_UNAVAILABLE`;
+           `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`; `INTERNAL`, `GATEWAY_BUG`: as for
+           `Invoke`. A paused or broken DAG is no error here: the answer says so.
         """
 
 def add_DagInferenceServicer_to_server(servicer: DagInferenceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
