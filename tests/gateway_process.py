@@ -61,12 +61,24 @@ class GatewayProcess:
         await self._process.communicate()
         self._process = None
 
+    def signal(self) -> None:
+        """Ask it to end, or to hurry."""
+        assert self._process
+        self._process.terminate()
+
+    async def ended(self) -> int:
+        """Wait until it has ended, and tell its exit code."""
+        assert self._process
+        await self._process.communicate()
+        code, self._process = self._process.returncode, None
+        assert code is not None
+        return code
+
     async def end(self) -> None:
         """End it in order, if it runs."""
         if self._process:
-            self._process.terminate()
-            await self._process.communicate()
-            self._process = None
+            self.signal()
+            await self.ended()
 
 
 @asynccontextmanager

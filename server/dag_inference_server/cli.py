@@ -224,13 +224,16 @@ async def _serve(
 
     stop, problem = asyncio.Event(), None
     loop = asyncio.get_running_loop()
+    hurry: Callable[[], None] = stop.set
 
     def stop_soon() -> None:
-        loop.call_soon_threadsafe(stop.set)
+        # The second signal gives the calls in flight no more time.
+        loop.call_soon_threadsafe(hurry if stop.is_set() else stop.set)
 
     try:
         with signals.calling(stop_soon):
             async with serving(settings) as gateway:
+                hurry = gateway.hurry
                 started(gateway.port)
                 while not stop.is_set() and (problem := check()) is None:
                     with suppress(TimeoutError):

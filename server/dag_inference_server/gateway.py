@@ -25,6 +25,7 @@ from dag_inference_server.airflow import (
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
+from dag_inference_server.drain import Drain
 from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
@@ -32,6 +33,7 @@ from dag_inference_server.edge.servicer import DagInferenceServicer
 from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
+from dag_inference_server.invocation.admission import Admission, CallLimits
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.reading import ReadLimits
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
@@ -40,13 +42,6 @@ from dag_inference_server.settings import Settings
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
-
-
-_BEFORE_GRACE_ENDS = 0.05
-"""Seconds."""
-
-_ENDINGS_GRACE = 2
-"""Seconds for runs whose callers left just before the gateway does."""
 
 
 class CannotListen(Exception):
@@ -62,6 +57,8 @@ class Serving:
     """The port it listens on, also where the settings leave the choice to the system."""
     ready: asyncio.Event
     """Set by Airflow's first answer."""
+    hurry: Callable[[], None]
+    """Once it is ending: gives no more time to the calls in flight."""
 
 
 def connect(settings: Settings) -> Transport:
@@ -101,20 +98,26 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
     run_ids = RunIds(settings.run_id_prefix)
+    admission = Admission(
+        CallLimits(settings.max_calls, settings.max_calls_per_dag, settings.max_triggers)
+    )
+    invocations = Invocations(
+        api,
+        catalog,
+        watcher,
+        run_ids,
+        values=Values(transport),
+        read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
+        reports=reports,
+        admission=admission,
+        attendance=attendance,
+        timeouts=timeouts,
+    )
     health, server, ready = Health(), _server(settings), asyncio.Event()
+    drain = Drain(server, health, admission, invocations, attendance)
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
-            Invocations(
-                api,
-                catalog,
-                watcher,
-                run_ids,
-                values=Values(transport),
-                read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
-                reports=reports,
-                attendance=attendance,
-                timeouts=timeouts,
-            ),
+            invocations,
             catalog,
             DagListing(api, serves),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
@@ -134,21 +137,17 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     port = _listen(server, settings.listen)
     try:
         async with asyncio.TaskGroup() as background:
+            waking = background.create_task(_await_airflow(api, health, ready))
             tasks = (
                 background.create_task(watcher.watch()),
                 background.create_task(timeouts.go_on()),
-                background.create_task(_await_airflow(api, health, ready)),
             )
             await server.start()
             try:
-                yield Serving(server, port, ready)
+                yield Serving(server, port, ready, drain.hurry)
             finally:
-                await health.set_serving(False)
-                # At its end, it is the gateway that leaves its callers.
-                loop = asyncio.get_running_loop()
-                loop.call_later(settings.shutdown_grace - _BEFORE_GRACE_ENDS, attendance.close)
-                await server.stop(settings.shutdown_grace)
-                await attendance.finish(_ENDINGS_GRACE)
+                waking.cancel()
+                await drain.end(settings.shutdown_grace)
                 for task in tasks:
                     task.cancel()
     finally:

@@ -162,6 +162,17 @@ class Settings(BaseSettings):
     max_deadline: float = Field(default=3600, gt=0)
     """How long any call waits at most."""
 
+    max_calls: int = Field(default=20_000, ge=1)
+    """How many calls that make runs may be in flight, at some 35 KiB each; and as many again that
+    wait for runs that exist. More get `OVERLOADED`."""
+
+    max_calls_per_dag: int | None = Field(default=None, ge=1)
+    """How many of them may be of one DAG. Unset: no limit but `max_calls`."""
+
+    max_triggers: int = Field(default=10_000, ge=1)
+    """How many calls may wait for their run to be made. The last of them waits as long as Airflow
+    needs for so many triggers: fewer, where deadlines are short."""
+
     heartbeat_interval: float = Field(default=15, gt=0)
     """How long a stream may be quiet before a heartbeat goes out."""
 
@@ -187,7 +198,9 @@ class Settings(BaseSettings):
     """Whether gRPC reflection is served. Unset: by `standalone` yes, by `serve` no."""
 
     shutdown_grace: float = Field(default=10, ge=0)
-    """How long calls in flight may go on after SIGTERM."""
+    """How long calls in flight may go on after SIGTERM. In the first half second of it new calls
+    are told to go elsewhere, in the last second those that are left where to come back. A second
+    signal ends it."""
 
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     """The least serious line that is logged."""

@@ -49,6 +49,10 @@ class Case:
     """What `ResourceInfo` names."""
     retry: bool = False
     """Whether `RetryInfo` says when to come back."""
+    parked: int = 0
+    """How many such calls are in flight already."""
+    gateway_ends: bool = False
+    """Whether the gateway goes away as soon as the run exists."""
     asks: bool = True
     """Whether Airflow is asked about the DAG."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ class Gateway:
 
     serving: Serving
     channel: grpc.aio.Channel
+    end: Callable[[], None]
+    """Lets it go away, as a signal does."""
 
     @property
     def stub(self) -> DagInferenceAsyncStub:
@@ -88,7 +90,7 @@ async def running(settings: Settings) -> AsyncIterator[Gateway]:
         server.result()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{serves.result().port}") as channel:
-            yield Gateway(serves.result(), channel)
+            yield Gateway(serves.result(), channel, enough.set)
     finally:
         enough.set()
         await server

@@ -13,10 +13,12 @@ from integration.cases import AS_LAST_SEEN, RUN, Case
 from integration.error_rows.of_airflow import AIRFLOW_DENIED, AIRFLOW_UNAVAILABLE
 from integration.error_rows.of_dags import DAG_ERRORS
 from integration.error_rows.of_exceptions import EXCEPTIONS
+from integration.error_rows.of_gateway import GATEWAY_ERRORS
 from integration.error_rows.of_requests import REQUEST_INVALID, RUN_TIMEOUTS
 from integration.error_rows.of_runs import RUN_ERRORS
 from integration.gateway import Gateway
 from integration.statuses import failure
+from integration.waiting import eventually
 
 TABLE = [
     *REQUEST_INVALID,
@@ -26,6 +28,7 @@ TABLE = [
     *EXCEPTIONS,
     *AIRFLOW_DENIED,
     *AIRFLOW_UNAVAILABLE,
+    *GATEWAY_ERRORS,
 ]
 
 
@@ -60,10 +63,17 @@ LONGEST = [
 @pytest.mark.parametrize("case", TABLE, ids=str)
 async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None:
     """A call that fails says why, in one ErrorInfo, and about which run if there is one."""
-    airflow.add(case.dag())
+    dag = airflow.add(case.dag())
     case.before(airflow)
+    parked = [gateway.stub.Invoke(case.request) for _ in range(case.parked)]
+    await eventually(lambda: len(dag.made) == case.parked)
 
-    failed = await failure(gateway.stub.Invoke(case.request))
+    call = gateway.stub.Invoke(case.request)
+    if case.gateway_ends:
+        await eventually(lambda: dag.made)
+        await airflow.polls(2)
+        gateway.end()
+    failed = await failure(call)
 
     assert (failed.code, failed.reason) == (case.code, case.reason), failed.message
     assert failed.info.domain == "dag_inference"
@@ -82,7 +92,8 @@ async def test_error(airflow: FakeAirflow, gateway: Gateway, case: Case) -> None
         assert told.get("run_state") in {"queued", "running", "success"}
         told["run_state"] = AS_LAST_SEEN
     assert told == case.metadata
-    assert len(runs) == ("run_id" in case.metadata)
+    assert len(runs) - case.parked == ("run_id" in case.metadata)
+    assert all(call.cancel() for call in parked)
     assert case.asks or not any(asked.is_of_a_dag for asked in airflow.asked)
 
 

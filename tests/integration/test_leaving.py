@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -90,7 +91,7 @@ async def test_connection_closed(airflow: FakeAirflow, gateway: Gateway, way: st
     channel = grpc.aio.insecure_channel(
         f"127.0.0.1:{gateway.serving.port}", [("grpc.use_local_subchannel_pool", 1)]
     )
-    call = asyncio.ensure_future(ended(WAYS[way](Gateway(gateway.serving, channel))))
+    call = asyncio.ensure_future(ended(WAYS[way](replace(gateway, channel=channel))))
     await eventually(lambda: dag.made)
     await eventually(lambda: airflow.count(Kind.INSTANCES) > 3)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -55,7 +56,7 @@ async def test_a_connection_that_breaks(airflow: FakeAirflow, gateway: Gateway) 
         f"127.0.0.1:{gateway.serving.port}", [("grpc.use_local_subchannel_pool", 1)]
     )
     asked = request(on_disconnect=DISCONNECT)
-    call = asyncio.ensure_future(ended(WAYS["unary"](Gateway(gateway.serving, channel), asked, 30)))
+    call = asyncio.ensure_future(ended(WAYS["unary"](replace(gateway, channel=channel), asked, 30)))
     run = await first_run(dag)
 
     await channel.close()

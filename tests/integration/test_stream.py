@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -123,7 +124,7 @@ async def test_slow_reader(airflow: FakeAirflow, gateway: Gateway) -> None:
     options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)]
     address = f"127.0.0.1:{gateway.serving.port}"
     async with grpc.aio.insecure_channel(address, options) as channel:
-        stub = Gateway(gateway.serving, channel).stub
+        stub = replace(gateway, channel=channel).stub
         stream = stub.InvokeStream(REQUEST, timeout=20)
         events = stream.__aiter__()
         run = await first_run(dag)

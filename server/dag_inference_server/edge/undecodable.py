@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from inspect import isasyncgenfunction
 from typing import Any, NoReturn
 
 import grpc
@@ -35,8 +36,11 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
             "request_deserializer": _forgiving(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
-        if handler.response_streaming:
+        if handler.response_streaming and isasyncgenfunction(handler.unary_stream):
             return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), **options)
+        if handler.response_streaming:
+            # It writes what it has to say, as the health service does, and yields nothing.
+            return grpc.unary_stream_rpc_method_handler(_unary(handler.unary_stream), **options)
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **options)
 
 

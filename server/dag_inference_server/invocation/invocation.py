@@ -16,6 +16,7 @@ from dag_inference.errors import (
     RunDeleted,
     RunNotFound,
     RunNotOurs,
+    ShuttingDown,
     Subject,
 )
 from dag_inference_server.airflow import (
@@ -33,6 +34,7 @@ from dag_inference_server.ending.attendance import Attendance, Attendee
 from dag_inference_server.ending.end import end_run
 from dag_inference_server.ending.notes import cancelled, limited
 from dag_inference_server.ending.timeouts import RunTimeouts
+from dag_inference_server.invocation.admission import RETRY_AFTER, Admission, Place
 from dag_inference_server.invocation.call import (
     Accepted,
     Attachment,
@@ -70,6 +72,7 @@ class Invocations:
         values: Values,
         read_limits: ReadLimits,
         reports: FailureReports,
+        admission: Admission,
         attendance: Attendance,
         timeouts: RunTimeouts,
     ) -> None:
@@ -78,12 +81,30 @@ class Invocations:
         self._catalog = catalog
         self._watcher = watcher
         self._run_ids = run_ids
+        self._admission = admission
         self._attendance = attendance
         self._timeouts = timeouts
         self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
         self._values = values
         self._read_limits = read_limits
         self._reports = reports
+        self._flights: set[Flight] = set()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return len(self._flights)
+
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        await self._quiet.wait()
+
+    def end_all(self) -> None:
+        """End every call that is under way with `ShuttingDown`; the runs go on."""
+        for flight in self._flights:
+            flight.cut_off()
 
     async def invoke(self, call: Call, listener: Listener) -> Outcome:
         """Trigger a run and wait for its result.
@@ -91,8 +112,9 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it exists.
         """
-        flight = Flight(call, listener)
-        return await self._bounded(flight, self._invoke(flight, call))
+        with self._admission.admit(call.dag_id) as place:
+            flight = Flight(call, listener)
+            return await self._bounded(flight, self._invoke(flight, call, place))
 
     async def wait(self, attachment: Attachment, listener: Listener) -> Outcome:
         """Wait for the result of a run that exists.
@@ -100,8 +122,9 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it is found.
         """
-        flight = Flight(attachment, listener)
-        return await self._bounded(flight, self._attach(flight, attachment))
+        with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
+            flight = Flight(attachment, listener)
+            return await self._bounded(flight, self._attach(flight, attachment))
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -125,7 +148,7 @@ class Invocations:
         except DagInferenceError as error:
             raise error.about(subject) from error
 
-    async def _invoke(self, flight: Flight, call: Call) -> Outcome:
+    async def _invoke(self, flight: Flight, call: Call, place: Place) -> Outcome:
         plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
         await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
         run_id = self._run_ids.make(call.dag_id, call.request_id)
@@ -139,6 +162,7 @@ class Invocations:
             if call.cancel_on_deadline or call.cancel_on_disconnect:
                 making = attendee.see_through(making)
             attached = await making
+            place.triggered()
             attendee.own()
             assert flight.run is not None
             plan = plan.for_version(flight.run.version)
@@ -236,15 +260,23 @@ class Invocations:
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""
+        self._flights.add(flight)
+        self._quiet.clear()
         try:
             async with flight.patience:
                 outcome = await work
         except TimeoutError:
             if not flight.patience.expired():
                 raise
+            if flight.is_cut_off:
+                raise _shutting_down(flight) from None
             raise await self._deadline_exceeded(flight) from None
         except DagInferenceError as error:
             raise error.about(flight.subject) from error
+        finally:
+            self._flights.discard(flight)
+            if not self._flights:
+                self._quiet.set()
         log.info(
             "call_answered",
             dag_id=outcome.run.dag_id,
@@ -270,6 +302,13 @@ class Invocations:
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
         )
+
+
+def _shutting_down(flight: Flight) -> ShuttingDown:
+    there = "and the run goes on" if flight.run_id else "and the run may exist or not"
+    return ShuttingDown(
+        f"the gateway is going away, {there}", subject=flight.subject, retry_after=RETRY_AFTER
+    )
 
 
 def _run_not_found(subject: Subject) -> RunNotFound:

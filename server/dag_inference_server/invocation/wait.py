@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from grpc import StatusCode
@@ -54,7 +55,7 @@ from dag_inference_server.together import both
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
     """One call under way."""
 
@@ -67,6 +68,8 @@ class Flight:
     """The run as last seen; `None` until it was."""
     patience: asyncio.Timeout = field(init=False)
     """Ends the call when its caller's patience ends."""
+    is_cut_off: bool = False
+    """Whether the gateway ends it, because it is going away."""
 
     def __post_init__(self) -> None:
         """Begin to lose patience."""
@@ -80,6 +83,13 @@ class Flight:
         if self.patience.expired() or asyncio.get_running_loop().time() >= when:
             return "the deadline of its call passed" if self.wanted.cancel_on_deadline else None
         return "its caller went away" if self.wanted.cancel_on_disconnect else None
+
+    def cut_off(self) -> None:
+        """End it now, because the gateway is going away."""
+        # One that has just ended by itself cannot be.
+        with suppress(RuntimeError):
+            self.patience.reschedule(asyncio.get_running_loop().time())
+            self.is_cut_off = True
 
     @property
     def subject(self) -> Subject:

@@ -499,12 +499,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     is not its API, with `UNAVAILABLE` and `RetryInfo`.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 24
-    """The gateway has as many calls as it may have, with `RESOURCE_EXHAUSTED` and
-    `RetryInfo`.
+    """The gateway has as many calls as it may have, in all or of that DAG, or as many
+    that wait for their trigger, with `RESOURCE_EXHAUSTED` and `RetryInfo`.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 25
     """The gateway is going away, with `UNAVAILABLE` and `RetryInfo`. Another
-    replica will do.
+    replica will do. With a `run_id` in the metadata that run goes on, whatever the
+    call said of its deadline or of going away.
     """
     ERROR_REASON_GATEWAY_BUG: _ErrorReason.ValueType  # 26
     """A fault of the gateway itself, with `INTERNAL`. The message holds an id that
@@ -620,12 +621,13 @@ ERROR_REASON_AIRFLOW_UNAVAILABLE: ErrorReason.ValueType  # 23
 is not its API, with `UNAVAILABLE` and `RetryInfo`.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 24
-"""The gateway has as many calls as it may have, with `RESOURCE_EXHAUSTED` and
-`RetryInfo`.
+"""The gateway has as many calls as it may have, in all or of that DAG, or as many
+that wait for their trigger, with `RESOURCE_EXHAUSTED` and `RetryInfo`.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 25
 """The gateway is going away, with `UNAVAILABLE` and `RetryInfo`. Another
-replica will do.
+replica will do. With a `run_id` in the metadata that run goes on, whatever the
+call said of its deadline or of going away.
 """
 ERROR_REASON_GATEWAY_BUG: ErrorReason.ValueType  # 26
 """A fault of the gateway itself, with `INTERNAL`. The message holds an id that

@@ -172,6 +172,8 @@ class DagInferenceServicer(object):
         * `NOT_FOUND`, `RUN_NOT_FOUND`: Airflow has no such run.
         * `FAILED_PRECONDITION`, `RUN_NOT_OURS`: the run was not made by a gateway
         with this one's run id prefix.
+        * `RESOURCE_EXHAUSTED`, `OVERLOADED`: as many calls wait for runs here as may;
+        they are counted apart from those that make runs. Repeat after `RetryInfo`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -151,6 +151,8 @@ class DagInferenceStub:
      * `NOT_FOUND`, `RUN_NOT_FOUND`: Airflow has no such run.
      * `FAILED_PRECONDITION`, `RUN_NOT_OURS`: the run was not made by a gateway
        with this one's run id prefix.
+     * `RESOURCE_EXHAUSTED`, `OVERLOADED`: as many calls wait for runs here as may;
+       they are counted apart from those that make runs. Repeat after `RetryInfo`.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_dag_inference_pb2.WaitRequest, _dag_inference_pb2.InvokeStreamResponse]
     """Shows where a run that exists stands, and then every step from there on,
@@ -294,6 +296,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
      * `NOT_FOUND`, `RUN_NOT_FOUND`: Airflow has no such run.
      * `FAILED_PRECONDITION`, `RUN_NOT_OURS`: the run was not made by a gateway
        with this one's run id prefix.
+     * `RESOURCE_EXHAUSTED`, `OVERLOADED`: as many calls wait for runs here as may;
+       they are counted apart from those that make runs. Repeat after `RetryInfo`.
     """
     Watch: _aio.UnaryStreamMultiCallable[_dag_inference_pb2.WaitRequest, _dag_inference_pb2.InvokeStreamResponse]  # type: ignore[assignment]
     """Shows where a run that exists stands, and then every step from there on,
@@ -452,6 +456,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
          * `NOT_FOUND`, `RUN_NOT_FOUND`: Airflow has no such run.
          * `FAILED_PRECONDITION`, `RUN_NOT_OURS`: the run was not made by a gateway
            with this one's run id prefix.
+         * `RESOURCE_EXHAUSTED`, `OVERLOADED`: as many calls wait for runs here as may;
+           they are counted apart from those that make runs. Repeat after `RetryInfo`.
         """
 
     @_abc_1.abstractmethod

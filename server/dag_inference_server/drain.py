@@ -1,0 +1,85 @@
+"""How a gateway goes away without losing a call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+import structlog
+
+from dag_inference_server.edge.health import Health
+from dag_inference_server.ending.attendance import Attendance
+from dag_inference_server.invocation.admission import Admission
+from dag_inference_server.invocation.invocation import Invocations
+
+log = structlog.get_logger(__name__)
+
+_ANNOUNCED = 0.5
+"""Seconds, of the grace, in which new calls still get a coded answer. Then their connections are
+told to go elsewhere."""
+
+_LAST_WORDS = 1.0
+"""Seconds, of the grace, in which the calls that are left get their status."""
+
+_FLUSH = 0.3
+"""Seconds for what is on its way out, and for watchers of health, who never leave by themselves."""
+
+_ENDINGS = 2
+"""Seconds for runs whose callers left just before."""
+
+
+class Drain:
+    """Ends a server in order: announce, refuse, let finish, say where the rest can come back."""
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        health: Health,
+        admission: Admission,
+        invocations: Invocations,
+        attendance: Attendance,
+    ) -> None:
+        """End these."""
+        self._server = server
+        self._health = health
+        self._admission = admission
+        self._invocations = invocations
+        self._attendance = attendance
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Give no more time to the calls in flight."""
+        self._hurry.set()
+
+    async def end(self, grace: float) -> None:
+        """End the server; calls in flight may go on for `grace` seconds."""
+        now = asyncio.get_running_loop().time
+        start = now()
+        await self._health.set_serving(False)
+        self._admission.close()
+        await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
+        # From here on clients open their next connection elsewhere.
+        stopping = asyncio.create_task(self._server.stop(grace))
+        cut_off = start + grace - min(_LAST_WORDS, grace / 4)
+        await _first(cut_off - now(), self._hurry.wait(), self._invocations.quiet())
+        if left := self._invocations.in_flight:
+            log.warning("calls_cut_off", calls=left)
+        # It is the gateway that leaves its callers: their runs go on.
+        self._attendance.close()
+        self._invocations.end_all()
+        await _first(max(start + grace - now(), _FLUSH), self._invocations.quiet())
+        await self._server.stop(_FLUSH)
+        await stopping
+        await self._attendance.finish(_ENDINGS)
+
+
+async def _first(seconds: float, *happenings: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of them has happened, for so long at most."""
+    tasks = [asyncio.create_task(happening) for happening in happenings]
+    try:
+        await asyncio.wait(tasks, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

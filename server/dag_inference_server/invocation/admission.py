@@ -1,0 +1,117 @@
+"""How many calls there may be at once, and whether new ones are taken at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from dag_inference.errors import Overloaded, ShuttingDown, Subject
+
+RETRY_AFTER = timedelta(seconds=1)
+"""When there may be a place again, or another replica in ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How many calls there may be."""
+
+    calls: int
+    """That make runs; and as many again that wait for runs that exist."""
+    per_dag: int | None
+    """Of those that make runs; `None` for no limit but `calls`."""
+    triggers: int
+    """Whose run has not been made yet."""
+
+
+class Place:
+    """A call's place, from its admission on."""
+
+    def __init__(self, admission: Admission) -> None:
+        """Wait for the trigger."""
+        self._admission = admission
+        self._waits_for_trigger = True
+
+    def triggered(self) -> None:
+        """The run is made, or will not be."""
+        if self._waits_for_trigger:
+            self._waits_for_trigger = False
+            self._admission.triggers -= 1
+
+
+class Admission:
+    """Counts calls, and refuses those that are too many, at once and for nothing but that."""
+
+    def __init__(self, limits: CallLimits) -> None:
+        """Let calls in within the limits."""
+        self._limits = limits
+        self._calls = 0
+        """Those that make runs."""
+        self._by_dag: Counter[str] = Counter()
+        """The same, without the DAGs that have none: any DAG can be named."""
+        self._waits = 0
+        self._is_closed = False
+        self.triggers = 0
+        """How many calls wait for their run to be made."""
+
+    @contextmanager
+    def admit(self, dag_id: str) -> Iterator[Place]:
+        """Keep a place for a call that makes a run, inside the block.
+
+        Raises:
+            Overloaded: There are as many as there may be.
+            ShuttingDown: No more are taken.
+        """
+        subject = Subject(dag_id)
+        self._check_open(subject)
+        limits = self._limits
+        for count, limit, what in (
+            (self._calls, limits.calls, "calls in flight"),
+            (self._by_dag.get(dag_id, 0), limits.per_dag, f"calls of {dag_id} in flight"),
+            (self.triggers, limits.triggers, "calls that wait for their trigger"),
+        ):
+            if limit is not None and count >= limit:
+                raise _overloaded(count, what, subject)
+        self._calls += 1
+        self._by_dag[dag_id] += 1
+        self.triggers += 1
+        place = Place(self)
+        try:
+            yield place
+        finally:
+            place.triggered()
+            self._calls -= 1
+            self._by_dag[dag_id] -= 1
+            if not self._by_dag[dag_id]:
+                del self._by_dag[dag_id]
+
+    @contextmanager
+    def admit_wait(self, dag_id: str, run_id: str) -> Iterator[None]:
+        """Keep a place for a call that waits for a run that exists, as `admit`."""
+        subject = Subject(dag_id, run_id)
+        self._check_open(subject)
+        if self._waits >= self._limits.calls:
+            raise _overloaded(self._waits, "calls that wait for runs", subject)
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self._is_closed = True
+
+    def _check_open(self, subject: Subject) -> None:
+        if self._is_closed:
+            raise ShuttingDown(
+                "the gateway is going away", subject=subject, retry_after=RETRY_AFTER
+            )
+
+
+def _overloaded(count: int, what: str, subject: Subject) -> Overloaded:
+    return Overloaded(
+        f"there are {count} {what}, which is the limit", subject=subject, retry_after=RETRY_AFTER
+    )

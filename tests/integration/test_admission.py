@@ -1,0 +1,151 @@
+"""Too many calls are refused at once, and nothing else is held up by it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
+from integration.gateway import Gateway
+from integration.statuses import failure
+from integration.waiting import eventually, first_run
+
+REQUEST = pb.InvokeRequest(dag_id="dag")
+
+
+def park(gateway: Gateway, count: int, dag_id: str = "dag") -> list[Any]:
+    """Calls whose runs do not end."""
+    request = pb.InvokeRequest(dag_id=dag_id)
+    return [gateway.stub.Invoke(request, timeout=30) for _ in range(count)]
+
+
+async def refused(gateway: Gateway, dag_id: str = "dag") -> str:
+    """Why one more call is refused."""
+    failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=5))
+    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.reason == "OVERLOADED"
+    return failed.message
+
+
+@pytest.mark.parametrize("settings", [{"max_calls": 3}])
+async def test_only_so_many_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """One more is refused without a word to Airflow; when one has ended, there is a place."""
+    dag = airflow.add(Dag("dag"))
+    airflow.add(Dag("other"))
+    calls = park(gateway, 3)
+    await eventually(lambda: len(dag.made) == 3)
+    triggers = airflow.count(Kind.TRIGGER)
+
+    assert "3 calls in flight" in await refused(gateway, "other")
+    assert airflow.count(Kind.TRIGGER) == triggers
+
+    for run in dag.made:
+        run.finish("predict", "done")
+    await asyncio.gather(*calls)
+    again = park(gateway, 1, "other")
+    await eventually(lambda: len(airflow.made) == 4)
+    assert not again[0].done()
+
+
+@pytest.mark.parametrize("settings", [{"max_calls_per_dag": 2}])
+async def test_only_so_many_calls_of_a_dag(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """One DAG does not take the places of the others."""
+    dag = airflow.add(Dag("dag"))
+    airflow.add(Dag("other", script=[steps.finish("predict", 1)]))
+    park(gateway, 2)
+    await eventually(lambda: len(dag.made) == 2)
+
+    assert "2 calls of dag in flight" in await refused(gateway)
+    answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=5)
+    assert MessageToDict(answer.result) == {"return_value": 1}
+
+
+@pytest.mark.parametrize("settings", [{"max_triggers": 2}])
+async def test_only_so_many_triggers_at_once(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A call that waits for its run to be made takes a place of those; once it is made, none."""
+    dag = airflow.add(Dag("dag"))
+    held = asyncio.Event()
+    airflow.faults.add(faults.held_until(held), Kind.TRIGGER)
+    park(gateway, 2)
+    await eventually(lambda: airflow.count(Kind.TRIGGER) == 2)
+
+    assert "2 calls that wait for their trigger" in await refused(gateway)
+
+    held.set()
+    await eventually(lambda: len(dag.made) == 2)
+    park(gateway, 1)
+    await eventually(lambda: len(dag.made) == 3)
+
+
+@pytest.mark.parametrize("settings", [{"max_calls": 1}])
+async def test_what_a_full_gateway_still_does(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Waiting for a run, cancelling it, health and the listing get through."""
+    dag = airflow.add(Dag("dag"))
+    (call,) = park(gateway, 1)
+    run = await first_run(dag)
+    await refused(gateway)
+    this = pb.WaitRequest(dag_id="dag", run_id=run.run_id)
+
+    wait = gateway.stub.Wait(this, timeout=10)
+    await eventually(lambda: airflow.count(Kind.RUN) > 0)
+    second = await failure(gateway.stub.Wait(this, timeout=10))
+    cancel = pb.CancelRequest(dag_id="dag", run_id=run.run_id)
+    cancelled = await gateway.stub.Cancel(cancel, timeout=5)
+    listed = await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=5)
+
+    assert second.reason == "OVERLOADED"
+    assert second.metadata == {"dag_id": "dag", "run_id": run.run_id}
+    assert cancelled.run.run_id == run.run_id
+    assert [dag.dag_id for dag in listed.dags] == ["dag"]
+    assert await gateway.health() == "SERVING"
+    assert {(await failure(each)).reason for each in (call, wait)} == {"RUN_CANCELLED"}
+
+
+@pytest.mark.parametrize("settings", [{"max_calls": 20, "max_calls_per_dag": 20}])
+async def test_every_place_is_given_back(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Whichever way a call ends: answered, failed, refused by Airflow, left, too late."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    airflow.add(Dag("paused", is_paused=True))
+    parked = airflow.add(Dag("parked"))
+
+    for _ in range(5):
+        before = len(parked.made)
+        leaving = park(gateway, 3, "parked")
+        late = gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=0.2)
+        ends = [
+            gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=5)
+            for dag_id in ("dag", "fails", "paused", "nowhere", "")
+        ]
+        await asyncio.gather(*ends, late, return_exceptions=True)
+        await eventually(partial(_count, parked, before + 4))
+        for call in leaving:
+            call.cancel()
+
+    # None of the twenty places is taken any more, once the last have left.
+    async def all_places_are_free() -> bool:
+        calls = park(gateway, 20, "parked")
+        ended, _ = await asyncio.wait(map(asyncio.ensure_future, map(_over, calls)), timeout=0.5)
+        for call in calls:
+            call.cancel()
+        return not ended
+
+    async with asyncio.timeout(20):
+        while not await all_places_are_free():
+            pass
+
+
+def _count(dag: Dag, made: int) -> bool:
+    return len(dag.made) == made
+
+
+async def _over(call: Any) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
+        await call
