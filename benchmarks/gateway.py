@@ -45,6 +45,7 @@ def gateway(airflow: Address) -> Iterator[GatewayProcess]:
         "DAG_INFERENCE_AIRFLOW_USERNAME": airflow.username,
         "DAG_INFERENCE_AIRFLOW_PASSWORD": airflow.password,
         "DAG_INFERENCE_LISTEN": "127.0.0.1:0",
+        "DAG_INFERENCE_METRICS_LISTEN": "127.0.0.1:0",
         "DAG_INFERENCE_LOG_LEVEL": "warning",
         "DAG_INFERENCE_SHUTDOWN_GRACE": "0",
     }

@@ -44,7 +44,11 @@ class GatewayProcess:
         self._process = await asyncio.create_subprocess_exec(
             _COMMAND,
             "serve",
-            env={**self._environment, f"{ENV_PREFIX}LISTEN": self.target},
+            env={
+                **self._environment,
+                f"{ENV_PREFIX}LISTEN": self.target,
+                f"{ENV_PREFIX}METRICS_LISTEN": "127.0.0.1:0",
+            },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )

@@ -55,17 +55,16 @@ def serve(
 ) -> None:
     """Serve the gateway in front of an Airflow that exists."""
     settings = _settings(config, listen=listen)
-    if not settings.listens_on_loopback:
-        if not insecure:
-            _fail(
-                f"{settings.listen} is reachable from other machines, and there is no TLS yet: "
-                "listen on 127.0.0.1, or say --insecure."
-            )
-        if settings.dags is None:
-            _fail(
-                f"{settings.listen} is reachable from other machines: "
-                f"say which DAGs are served, with {ENV_PREFIX}DAGS."
-            )
+    if settings.exposed and not insecure:
+        _fail(
+            f"{settings.exposed[0]} is reachable from other machines, and there is no TLS yet: "
+            "listen on 127.0.0.1, or say --insecure."
+        )
+    if not settings.listens_on_loopback and settings.dags is None:
+        _fail(
+            f"{settings.listen} is reachable from other machines: "
+            f"say which DAGs are served, with {ENV_PREFIX}DAGS."
+        )
     try:
         _run(_serve(settings, Signals(), lambda port: print(f"gRPC on port {port}", flush=True)))
     except KeyboardInterrupt:
@@ -95,6 +94,8 @@ def standalone(
     if not settings.listens_on_loopback:
         _fail("standalone is for this machine alone: listen on 127.0.0.1.")
     _check_free(settings.listen)
+    if settings.metrics_listen != "off":
+        _check_free(settings.metrics_listen, "METRICS_LISTEN")
     signals = Signals()
     try:
         with airflow.running_airflow(
@@ -184,7 +185,7 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _check_free(address: str) -> None:
+def _check_free(address: str, setting: str = "--listen") -> None:
     """Find out before Airflow has booted that the port is taken."""
     import socket
 
@@ -195,7 +196,7 @@ def _check_free(address: str) -> None:
         try:
             probe.bind((host.strip("[]"), int(port)))
         except OSError:
-            _fail(f"{address} is taken. Name another with --listen, for example 127.0.0.1:0.")
+            _fail(f"{address} is taken. Name another with {setting}, for example 127.0.0.1:0.")
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

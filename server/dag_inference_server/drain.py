@@ -61,7 +61,7 @@ class Drain:
         self._admission.close()
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.
-        stopping = asyncio.create_task(self._server.stop(grace))
+        stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))
         cut_off = start + grace - min(_LAST_WORDS, grace / 4)
         await _first(cut_off - now(), self._hurry.wait(), self._invocations.quiet())
         if left := self._invocations.in_flight:

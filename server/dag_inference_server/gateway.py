@@ -10,16 +10,25 @@ from fnmatch import fnmatchcase
 
 import grpc
 import structlog
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+)
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.airflow import (
     AirflowApi,
     Credentials,
     Listings,
     NotFound,
+    RequestObserver,
     Transport,
     Values,
 )
@@ -38,10 +47,25 @@ from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.reading import ReadLimits
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
+from dag_inference_server.metrics.gateway import GatewayMetrics, Now
+from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
+from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.settings import Settings
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
+
+
+_SERVICES = [
+    *(
+        file.services_by_name[name]
+        for file, name in (
+            (pb.DESCRIPTOR, "DagInference"),
+            (health_pb2.DESCRIPTOR, "Health"),
+            (reflection_pb2.DESCRIPTOR, "ServerReflection"),
+        )
+    )
+]
 
 
 class CannotListen(Exception):
@@ -55,19 +79,22 @@ class Serving:
     server: grpc.aio.Server
     port: int
     """The port it listens on, also where the settings leave the choice to the system."""
+    metrics_port: int | None
+    """The port of the metrics; `None` if they are off."""
     ready: asyncio.Event
     """Set by Airflow's first answer."""
     hurry: Callable[[], None]
     """Once it is ending: gives no more time to the calls in flight."""
 
 
-def connect(settings: Settings) -> Transport:
-    """The way to Airflow that the settings describe."""
+def connect(settings: Settings, observer: RequestObserver | None = None) -> Transport:
+    """The way to Airflow that the settings describe; `observer` is told of each request."""
     return Transport(
         settings.airflow_url,
         Credentials(settings.airflow_username, settings.airflow_password, settings.airflow_token),
         timeout=settings.airflow_timeout,
         connections=settings.airflow_connections,
+        observer=observer,
     )
 
 
@@ -81,7 +108,9 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     Raises:
         CannotListen: The address is taken, or none of this machine's.
     """
-    transport = connect(settings)
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    transport = connect(settings, metrics)
     api = AirflowApi(transport)
     listings = Listings(api, transport, prefix=settings.run_id_prefix)
     watcher = Watcher(
@@ -112,8 +141,13 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         admission=admission,
         attendance=attendance,
         timeouts=timeouts,
+        observer=metrics,
     )
-    health, server, ready = Health(), _server(settings), asyncio.Event()
+    metrics.show(
+        lambda: Now(admission.by_dag, admission.triggers, watcher.tracked, watcher.news_age),
+        registry,
+    )
+    health, server, ready = Health(), _server(registry), asyncio.Event()
     drain = Drain(server, health, admission, invocations, attendance)
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
@@ -134,9 +168,14 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     if settings.reflection:
         names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
     port = _listen(server, settings.listen)
     try:
-        async with asyncio.TaskGroup() as background:
+        async with (
+            _metrics(settings.metrics_listen, registry, health) as metrics_port,
+            asyncio.TaskGroup() as background,
+        ):
             waking = background.create_task(_await_airflow(api, health, ready))
             tasks = (
                 background.create_task(watcher.watch()),
@@ -144,7 +183,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             )
             await server.start()
             try:
-                yield Serving(server, port, ready, drain.hurry)
+                yield Serving(server, port, metrics_port, ready, drain.hurry)
             finally:
                 waking.cancel()
                 await drain.end(settings.shutdown_grace)
@@ -154,9 +193,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         await transport.close()
 
 
-def _server(settings: Settings) -> grpc.aio.Server:
+def _server(registry: CollectorRegistry) -> grpc.aio.Server:
     return grpc.aio.server(
-        interceptors=[RefuseUndecodable()],
+        # In this order: what cannot be decoded counts, too.
+        interceptors=[RpcMetrics(registry, _SERVICES), RefuseUndecodable()],
         options=[
             # Without it, a second gateway on the same port takes half of the calls.
             ("grpc.so_reuseport", 0),
@@ -170,6 +210,25 @@ def _server(settings: Settings) -> grpc.aio.Server:
             ("grpc.server_max_unrequested_time_in_server", 3600),
         ],
     )
+
+
+@asynccontextmanager
+async def _metrics(
+    address: str, registry: CollectorRegistry, health: Health
+) -> AsyncIterator[int | None]:
+    """Serve metrics inside the block, if anywhere; gives the port."""
+    if address == "off":
+        yield None
+        return
+    try:
+        async with serving_metrics(address, registry, lambda: health.is_serving) as port:
+            log.info("metrics_served", port=port)
+            yield port
+    except CannotServeMetrics as error:
+        raise CannotListen(
+            f"cannot serve metrics on {address}: it is taken, or not ours; "
+            "METRICS_LISTEN names another, or off"
+        ) from error
 
 
 def _listen(server: grpc.aio.Server, address: str) -> int:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import (
@@ -54,6 +54,16 @@ def _is_address(value: str) -> str:
     if not separator or not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("must be HOST:PORT, for example 127.0.0.1:50051 or [::1]:50051")
     return value
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_header(value: SecretStr) -> SecretStr:
@@ -124,6 +134,9 @@ class Settings(BaseSettings):
 
     listen: Address = "127.0.0.1:50051"
     """Where gRPC is served. Port 0 takes a free one."""
+
+    metrics_listen: Address | Literal["off"] = "127.0.0.1:9464"
+    """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere."""
 
     dags: Patterns | None = None
     """Which DAGs are served: shell patterns of ids, separated by commas. All, when unset and
@@ -242,13 +255,16 @@ class Settings(BaseSettings):
     @property
     def listens_on_loopback(self) -> bool:
         """Whether `listen` is reachable from this machine alone."""
-        host = self.listen.rpartition(":")[0].strip("[]")
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(self.listen)
+
+    @property
+    def exposed(self) -> list[str]:
+        """The addresses that other machines can reach."""
+        return [
+            address
+            for address in (self.listen, self.metrics_listen)
+            if address != "off" and not _is_loopback(address)
+        ]
 
     def shown(self) -> dict[str, Any]:
         """Every effective setting by name, secrets masked."""

@@ -24,6 +24,9 @@ SHELL_ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("AIRFLOW", "DAG_INFERENCE", "PYTHON"))
+} | {
+    # Several serve at once.
+    "DAG_INFERENCE_METRICS_LISTEN": "127.0.0.1:0"
 }
 
 

@@ -60,6 +60,7 @@ def settings_for(airflow: FakeAirflow, **others: Any) -> Settings:
         "airflow_username": airflow.accounts.username,
         "airflow_password": airflow.accounts.password,
         "listen": "127.0.0.1:0",
+        "metrics_listen": "127.0.0.1:0",
         "poll_interval_min": 0.02,
         "poll_interval_max": 0.1,
         # What the poll misses is not found by rounds, unless a test is about them.

@@ -275,7 +275,8 @@ async def test_a_gateway_that_ends(airflow: FakeAirflow) -> None:
         call = asyncio.ensure_future(ended(gateway.stub.Invoke(asked, timeout=30)))
         run = await first_run(dag)
         await airflow.polls(2)
-    await call
+        gateway.end()
+        await call
 
     assert airflow.count(Kind.PATCH_RUN) == 0
     assert run.state == "queued"

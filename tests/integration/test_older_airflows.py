@@ -55,7 +55,7 @@ async def test_a_run_that_is_deleted(
         gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=20)
         for run in runs
     ]
-    await eventually(lambda: min(airflow.count(Kind.RUN), airflow.count(Kind.RUN_INSTANCES)) >= 15)
+    await eventually(lambda: all(airflow.was_read(run.run_id) for run in runs))
     runs[3].delete()
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -187,7 +187,7 @@ async def test_a_dag_whose_old_runs_cannot_be_read(airflow: FakeAirflow, gateway
         run.run_after -= timedelta(hours=2)
     requests = [pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id) for run in runs]
     waiting = [asyncio.create_task(_wait(gateway, request)) for request in requests]
-    await eventually(lambda: airflow.count(Kind.RUN) == 3)
+    await eventually(lambda: all(airflow.was_read(run.run_id) for run in runs))
     airflow.faults.add(faults.html(500), Kind.INSTANCES, dag_id="a")
     runs[1].finish("predict", "old")
     runs[2].delete()

@@ -17,6 +17,7 @@ from dag_inference_server.airflow.answers import (
 from dag_inference_server.airflow.api import AirflowApi
 from dag_inference_server.airflow.bodies import TooLong
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
+from dag_inference_server.airflow.observer import RequestObserver
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Credentials, Transport
@@ -38,6 +39,7 @@ __all__ = [
     "NotFound",
     "Param",
     "Refused",
+    "RequestObserver",
     "RunExists",
     "RunFilter",
     "Task",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.bodies import Body, whole
 from dag_inference_server.airflow.clock import Clock
+from dag_inference_server.airflow.observer import Nobody, RequestObserver, operation_of
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
 
@@ -64,7 +66,13 @@ class Transport:
     """Sends what `airflow_client` writes."""
 
     def __init__(
-        self, url: str, credentials: Credentials, *, timeout: float, connections: int
+        self,
+        url: str,
+        credentials: Credentials,
+        *,
+        timeout: float,
+        connections: int,
+        observer: RequestObserver | None = None,
     ) -> None:
         """Prepare, inside the event loop; nothing is sent yet.
 
@@ -74,8 +82,10 @@ class Transport:
             timeout: Seconds that one request may take.
             connections: Requests at once, triggers and reads half each, beside six of polls
                 and logs.
+            observer: Is told of each.
         """
         self.url = url
+        self._observer = observer or Nobody()
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
         self._credentials = credentials
@@ -193,6 +203,7 @@ class Transport:
 
     async def _exchange(self, request: Request, body: Body, token: str | None) -> Answer:
         proof = {"Authorization": f"Bearer {token}"} if token else {}
+        start, status = time.monotonic(), None
         try:
             async with self._session.request(
                 request.method,
@@ -202,11 +213,16 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 self._read_clock(response.headers.get("Date", ""))
-                return Answer(response.status, await body(response))
+                answer = Answer(response.status, await body(response))
+                status = answer.status
+                return answer
         except (aiohttp.ClientError, OSError) as error:
             raise AirflowUnavailable(
                 f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
             ) from error
+        finally:
+            operation = operation_of(request.method, request.url)
+            self._observer.requested(operation, status, time.monotonic() - start)
 
     def _read_clock(self, date: str) -> None:
         # The first answer of a second tells most.

@@ -20,6 +20,7 @@ class Health:
     def __init__(self) -> None:
         """Serve nothing yet."""
         self._servicer = health_aio.HealthServicer()
+        self.is_serving = False
 
     async def add_to(self, server: grpc.aio.Server) -> None:
         """Answer health checks on this server."""
@@ -28,6 +29,7 @@ class Health:
 
     async def set_serving(self, serving: bool) -> None:
         """Say whether calls are served."""
+        self.is_serving = serving
         answer = health_pb2.HealthCheckResponse
         for name in _NAMES:
             await self._servicer.set(name, answer.SERVING if serving else answer.NOT_SERVING)

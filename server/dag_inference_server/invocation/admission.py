@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,6 +99,11 @@ class Admission:
             yield
         finally:
             self._waits -= 1
+
+    @property
+    def by_dag(self) -> Mapping[str, int]:
+        """How many calls that make runs there are, by DAG."""
+        return self._by_dag
 
     def close(self) -> None:
         """Take no more calls."""

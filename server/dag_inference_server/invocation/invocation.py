@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -43,6 +45,7 @@ from dag_inference_server.invocation.call import (
     Listener,
     Outcome,
 )
+from dag_inference_server.invocation.observer import Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.report import FailureReports
@@ -75,6 +78,7 @@ class Invocations:
         admission: Admission,
         attendance: Attendance,
         timeouts: RunTimeouts,
+        observer: Observer,
     ) -> None:
         """Work on these."""
         self._api = api
@@ -84,6 +88,7 @@ class Invocations:
         self._admission = admission
         self._attendance = attendance
         self._timeouts = timeouts
+        self._observer = observer
         self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
         self._values = values
         self._read_limits = read_limits
@@ -112,9 +117,13 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it exists.
         """
-        with self._admission.admit(call.dag_id) as place:
-            flight = Flight(call, listener)
-            return await self._bounded(flight, self._invoke(flight, call, place))
+
+        async def admitted() -> Outcome:
+            with self._admission.admit(call.dag_id) as place:
+                flight = Flight(call, listener)
+                return await self._bounded(flight, self._invoke(flight, call, place))
+
+        return await self._observed(call.dag_id, admitted())
 
     async def wait(self, attachment: Attachment, listener: Listener) -> Outcome:
         """Wait for the result of a run that exists.
@@ -122,9 +131,27 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it is found.
         """
-        with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-            flight = Flight(attachment, listener)
-            return await self._bounded(flight, self._attach(flight, attachment))
+
+        async def admitted() -> Outcome:
+            with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
+                flight = Flight(attachment, listener)
+                return await self._bounded(flight, self._attach(flight, attachment))
+
+        return await self._observed(attachment.dag_id, admitted())
+
+    async def _observed(self, dag_id: str, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Do the work, and tell how it ends."""
+        start = time.monotonic()
+        try:
+            outcome = await work
+        except DagInferenceError as error:
+            self._observer.failed(dag_id, error, time.monotonic() - start)
+            raise
+        except asyncio.CancelledError:
+            self._observer.left(dag_id, time.monotonic() - start)
+            raise
+        self._observer.answered(outcome)
+        return outcome
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.

@@ -63,6 +63,14 @@ class Poll:
         self._named = named
         self._every_run = every_run
         self._work = asyncio.Event()
+        self._heard_at: float | None = None
+
+    @property
+    def news_age(self) -> float:
+        """Seconds since Airflow was last heard; 0 while there is nothing to ask for."""
+        if self._heard_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._heard_at
 
     def wake(self) -> None:
         """There is a new run to follow."""
@@ -78,11 +86,16 @@ class Poll:
             began, now = clock(), self._listings.now()
             young = [run for run in self._runs.young(now) if self._follows(run)]
             if not young:
+                self._heard_at = None
                 await self._work.wait()
                 window, of_runs = Window(self._listings.now()), Window(self._listings.now())
                 failures = 0
                 continue
-            failures = 0 if await self._look(young, window, of_runs, now) else failures + 1
+            self._heard_at = self._heard_at or began
+            if await self._look(young, window, of_runs, now):
+                failures, self._heard_at = 0, began
+            else:
+                failures += 1
             youngest = now - max(run.made for run in young)
             await self._rest(
                 self._pace.rest(

@@ -49,6 +49,16 @@ class Watcher:
         )
         self._rounds = Rounds(api, listings, self._runs, every=pace.troubled)
 
+    @property
+    def tracked(self) -> int:
+        """How many runs are followed."""
+        return len(self._runs)
+
+    @property
+    def news_age(self) -> float:
+        """Seconds since Airflow was last heard; 0 while no young run is followed."""
+        return self._ends.news_age
+
     @contextmanager
     def follow(self, dag_id: str, run_id: str, *, every_state: bool) -> Iterator[Follower]:
         """Follow a run, from before it is made until the block is left.

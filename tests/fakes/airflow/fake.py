@@ -86,6 +86,11 @@ class FakeAirflow:
         """How many requests of these kinds were made; of all kinds, if none is named."""
         return sum(not kinds or asked.kind in kinds for asked in self.asked)
 
+    def was_read(self, run_id: str) -> bool:
+        """Whether a run and its task instances were asked for by its id."""
+        kinds = {each.kind for each in self.asked if run_id in each.request.path.split("/")}
+        return {Kind.RUN, Kind.RUN_INSTANCES} <= kinds
+
     async def polls(self, more: int) -> None:
         """Wait until task instances of many runs were asked for so many times more."""
         enough = self.count(Kind.INSTANCES) + more

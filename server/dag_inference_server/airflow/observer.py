@@ -1,0 +1,36 @@
+"""Who is told of the requests to Airflow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+_NAMES = frozenset(
+    {
+        *("api", "v2", "version", "auth", "token", "dags", "details", "tasks", "dagSources"),
+        *("dagRuns", "wait", "taskInstances", "xcomEntries", "logs", "eventLogs", "~"),
+    }
+)
+"""What stands in a path beside ids."""
+
+
+class RequestObserver(Protocol):
+    """Is told of every request that was sent."""
+
+    def requested(self, operation: str, status: int | None, seconds: float) -> None:
+        """One was answered, or not (`None`), after so many seconds."""
+
+
+class Nobody:
+    """Is told, and does nothing."""
+
+    def requested(self, operation: str, status: int | None, seconds: float) -> None:
+        """Nothing."""
+
+
+@lru_cache(maxsize=4096)
+def operation_of(method: str, url: str) -> str:
+    """What a request is, without what it is about: `GET /dags/{}/dagRuns/{}`."""
+    parts = urlsplit(url).path.removeprefix("/api/v2").split("/")
+    return f"{method} " + "/".join(part if part in _NAMES or not part else "{}" for part in parts)

@@ -1,0 +1,21 @@
+"""Who is told how calls end. The use case knows no metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dag_inference.errors import DagInferenceError
+from dag_inference_server.invocation.call import Outcome
+
+
+class Observer(Protocol):
+    """Is told of every call, once."""
+
+    def answered(self, outcome: Outcome) -> None:
+        """It has its result."""
+
+    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+        """It has an error, after so many seconds."""
+
+    def left(self, dag_id: str, seconds: float) -> None:
+        """Its caller went away, after so many seconds."""

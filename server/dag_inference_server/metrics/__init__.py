@@ -1,0 +1,1 @@
+"""What Prometheus gets: the gRPC families that every board knows, and our own."""

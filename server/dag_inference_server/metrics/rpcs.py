@@ -1,0 +1,220 @@
+"""The families of go-grpc-middleware, which boards and alerts know by name.
+
+Names, labels and types as in its `providers/prometheus/server_metrics.go` and
+`reporter.go`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from inspect import isasyncgenfunction
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from dag_inference_server.metrics.buckets import SECONDS
+
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+
+CODES = {
+    code.value[0]: "".join(part.capitalize() for part in code.name.split("_"))
+    if code is not grpc.StatusCode.OK
+    else "OK"
+    for code in grpc.StatusCode
+} | {grpc.StatusCode.CANCELLED.value[0]: "Canceled"}
+"""Go's names of the codes, by number (grpc-go, `codes/code_string.go`)."""
+
+
+class RpcMetrics(grpc.aio.ServerInterceptor):
+    """Counts the RPCs of every service on a server. Paths that lead nowhere make no series."""
+
+    def __init__(self, registry: CollectorRegistry, services: Iterable[Any]) -> None:
+        """Begin every series of these services, by their descriptors, with zero.
+
+        So that the first error is an increase.
+        """
+        self._started = Counter(
+            "grpc_server_started", "RPCs that have begun.", _METHOD, registry=registry
+        )
+        self._handled = Counter(
+            "grpc_server_handled",
+            "RPCs that have ended, by their status.",
+            (*_METHOD, "grpc_code"),
+            registry=registry,
+        )
+        self._received = Counter(
+            "grpc_server_msg_received", "Messages received.", _METHOD, registry=registry
+        )
+        self._sent = Counter("grpc_server_msg_sent", "Messages sent.", _METHOD, registry=registry)
+        self._seconds = Histogram(
+            "grpc_server_handling_seconds",
+            "How long RPCs took, from their arrival to their status.",
+            _METHOD,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._methods: dict[str, _Method] = {}
+        for service in services:
+            for method in service.methods:
+                labels = (
+                    _kind(method.client_streaming, method.server_streaming),
+                    service.full_name,
+                    method.name,
+                )
+                self._methods[f"/{service.full_name}/{method.name}"] = self._method(labels)
+
+    def _method(self, labels: tuple[str, str, str]) -> _Method:
+        return _Method(
+            self._started.labels(*labels),
+            {code: self._handled.labels(*labels, name) for code, name in CODES.items()},
+            self._received.labels(*labels),
+            self._sent.labels(*labels),
+            self._seconds.labels(*labels),
+        )
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler, if there is one and its service is known."""
+        handler = await continuation(handler_call_details)
+        method = self._methods.get(handler_call_details.method)
+        if handler is None or method is None:
+            return handler
+        options = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        match handler.request_streaming, handler.response_streaming:
+            case False, False:
+                unary = _unary(handler.unary_unary, method)
+                return grpc.unary_unary_rpc_method_handler(unary, **options)
+            case False, True if isasyncgenfunction(handler.unary_stream):
+                stream = _stream(handler.unary_stream, method)
+                return grpc.unary_stream_rpc_method_handler(stream, **options)
+            case False, True:
+                writing = _writing(handler.unary_stream, method)
+                return grpc.unary_stream_rpc_method_handler(writing, **options)
+            case True, True:
+                both = _both(handler.stream_stream, method)
+                return grpc.stream_stream_rpc_method_handler(both, **options)
+        return handler
+
+
+class _Method:
+    """The series of one method, looked up once."""
+
+    def __init__(self, started: Any, handled: Any, received: Any, sent: Any, seconds: Any) -> None:
+        self._started = started
+        self._handled = handled
+        self.received = received
+        self.sent = sent
+        self._seconds = seconds
+
+    @contextmanager
+    def rpc(self, context: Any) -> Iterator[None]:
+        """Count one RPC, whichever way it ends."""
+        self._started.inc()
+        start = time.monotonic()
+        code = grpc.StatusCode.UNKNOWN.value[0]
+        try:
+            yield
+            code = _number(context.code())
+        except (asyncio.CancelledError, GeneratorExit):
+            code = grpc.StatusCode.CANCELLED.value[0]
+            raise
+        except grpc.aio.AbortError:
+            code = _number(context.code())
+            raise
+        finally:
+            self._handled[code].inc()
+            self._seconds.observe(time.monotonic() - start)
+
+
+def _unary(serve: Callable[..., Awaitable[Any]], method: _Method) -> Callable[..., Awaitable[Any]]:
+    async def counted(request: Any, context: Any) -> Any:
+        with method.rpc(context):
+            method.received.inc()
+            response = await serve(request, context)
+            method.sent.inc()
+            return response
+
+    return counted
+
+
+def _stream(
+    serve: Callable[..., AsyncIterator[Any]], method: _Method
+) -> Callable[..., AsyncIterator[Any]]:
+    async def counted(request: Any, context: Any) -> AsyncIterator[Any]:
+        with method.rpc(context):
+            method.received.inc()
+            async for response in serve(request, context):
+                method.sent.inc()
+                yield response
+
+    return counted
+
+
+def _writing(
+    serve: Callable[..., Awaitable[Any]], method: _Method
+) -> Callable[..., Awaitable[Any]]:
+    async def counted(request: Any, context: Any) -> Any:
+        with method.rpc(context):
+            method.received.inc()
+            return await serve(request, _Writing(context, method))
+
+    return counted
+
+
+def _both(
+    serve: Callable[..., AsyncIterator[Any]], method: _Method
+) -> Callable[..., AsyncIterator[Any]]:
+    async def counted(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def received() -> AsyncIterator[Any]:
+            async for request in requests:
+                method.received.inc()
+                yield request
+
+        with method.rpc(context):
+            async for response in serve(received(), context):
+                method.sent.inc()
+                yield response
+
+    return counted
+
+
+class _Writing:
+    """A context that counts what is written to it."""
+
+    def __init__(self, context: Any, method: _Method) -> None:
+        self._context = context
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def write(self, message: Any) -> None:
+        self._method.sent.inc()
+        await self._context.write(message)
+
+
+def _number(code: grpc.StatusCode | int | None) -> int:
+    # Unset, it is 0 or `None`; set by `abort`, whatever `abort` was given.
+    return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0
+
+
+def _kind(client_streams: bool, server_streams: bool) -> str:
+    match client_streams, server_streams:
+        case False, False:
+            return "unary"
+        case True, False:
+            return "client_stream"
+        case False, True:
+            return "server_stream"
+        case _:
+            return "bidi_stream"

@@ -1,0 +1,71 @@
+"""The scale of times, and the names of requests."""
+
+from __future__ import annotations
+
+import math
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dag_inference_server.airflow.observer import operation_of
+from dag_inference_server.metrics.buckets import SECONDS
+from dag_inference_server.metrics.rpcs import CODES
+
+
+def quantile(share: float, times: list[float]) -> float:
+    """What `histogram_quantile` of Prometheus reads off the buckets."""
+    counts = [sum(time <= bound for time in times) for bound in SECONDS]
+    rank = share * len(times)
+    index = next(i for i, count in enumerate(counts) if count >= rank)
+    lower = SECONDS[index - 1] if index else 0.0
+    below = counts[index - 1] if index else 0
+    return lower + (SECONDS[index] - lower) * (rank - below) / (counts[index] - below)
+
+
+@given(
+    times=st.lists(st.floats(0.05, 60), min_size=1, max_size=200),
+    share=st.sampled_from([0.5, 0.9, 0.99]),
+)
+def test_a_quantile_is_a_quarter_off_at_most(times: list[float], share: float) -> None:
+    """From 50 ms to 60 s, however the times lie in the buckets."""
+    true = sorted(times)[math.ceil(share * len(times)) - 1]
+
+    assert quantile(share, times) == pytest.approx(true, rel=0.25)
+
+
+def test_the_scale() -> None:
+    """Rises from 5 ms to 10 min."""
+    assert (SECONDS[0], SECONDS[-1]) == (0.005, 600.0)
+    assert [*SECONDS] == sorted(set(SECONDS))
+
+
+def test_codes_are_named_as_in_go() -> None:
+    """By their numbers; one of them is written otherwise than elsewhere."""
+    assert set(CODES) == {code.value[0] for code in grpc.StatusCode}
+    assert [CODES[number] for number in (0, 1, 4, 14, 16)] == [
+        "OK",
+        "Canceled",
+        "DeadlineExceeded",
+        "Unavailable",
+        "Unauthenticated",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "operation"),
+    [
+        ("http://a/api/v2/version", "GET /version"),
+        ("http://a/api/v2/dags/my.dag/details", "GET /dags/{}/details"),
+        ("http://a/api/v2/dags/~/dagRuns?run_id=x&limit=1", "GET /dags/~/dagRuns"),
+        (
+            "http://a/api/v2/dags/d/dagRuns/grpc-1/taskInstances/t/xcomEntries/return_value?x=1",
+            "GET /dags/{}/dagRuns/{}/taskInstances/{}/xcomEntries/{}",
+        ),
+        ("http://a/prefix/auth/token", "GET /{}/auth/token"),
+    ],
+)
+def test_a_request_is_named_without_ids(url: str, operation: str) -> None:
+    """So that there are few names."""
+    assert operation_of("GET", url) == operation
