@@ -147,7 +147,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         lambda: Now(admission.by_dag, admission.triggers, watcher.tracked, watcher.news_age),
         registry,
     )
-    health, server, ready = Health(), _server(registry), asyncio.Event()
+    health, server, ready = Health(), _server(settings, registry), asyncio.Event()
     drain = Drain(server, health, admission, invocations, attendance)
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
@@ -193,14 +193,19 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         await transport.close()
 
 
-def _server(registry: CollectorRegistry) -> grpc.aio.Server:
+def _server(settings: Settings, registry: CollectorRegistry) -> grpc.aio.Server:
     return grpc.aio.server(
         # In this order: what cannot be decoded counts, too.
-        interceptors=[RpcMetrics(registry, _SERVICES), RefuseUndecodable()],
+        interceptors=[
+            RpcMetrics(registry, _SERVICES),
+            RefuseUndecodable(settings.max_request_bytes),
+        ],
         options=[
             # Without it, a second gateway on the same port takes half of the calls.
             ("grpc.so_reuseport", 0),
-            # What is too large gets a coded error of ours before it is sent.
+            # What is too large gets a coded error of ours: up to a size that costs nothing.
+            ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
+            # Likewise, before it is sent.
             ("grpc.max_send_message_length", -1),
             # The defaults drop a burst of calls before any handler has seen them.
             ("grpc.server.max_pending_requests", 100_000),

@@ -199,6 +199,10 @@ class Settings(BaseSettings):
     """How often runs of more than an hour are read. Also how long Airflow is left alone at most
     when it gives bad answers."""
 
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """How large a request may be, conf included. One of more than twice that is refused by gRPC
+    itself, without our reason."""
+
     max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """How large an answer may be. Stock gRPC clients refuse more than 4 MiB. Of a result, four
     times as much is read: Airflow's JSON is longer than ours where it names classes."""

@@ -1,8 +1,9 @@
-"""Requests that are no message of the contract: a coded error, not a library's exception."""
+"""Requests that are no message of the contract, or too large: coded errors, not a library's."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from inspect import isasyncgenfunction
 from typing import Any, NoReturn
 
@@ -13,15 +14,23 @@ from dag_inference.errors import RequestInvalid
 from dag_inference_server.edge.status import errors_as_status
 
 
-class _Undecodable:
+@dataclass(frozen=True, slots=True)
+class _Unread:
     """Stands where the request would."""
+
+    why: str
 
 
 class RefuseUndecodable(grpc.aio.ServerInterceptor):
-    """Answers requests whose bytes are no message with REQUEST_INVALID.
+    """Answers requests whose bytes are no message, or too many, with REQUEST_INVALID.
 
-    Without it, gRPC answers them itself, with the text of the exception.
+    Without it, gRPC answers them itself: with the text of the exception, or with a code that
+    says as well that the gateway is full.
     """
+
+    def __init__(self, max_bytes: int) -> None:
+        """Take messages of up to `max_bytes`."""
+        self._max_bytes = max_bytes
 
     async def intercept_service(
         self,
@@ -33,7 +42,7 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         if handler is None or handler.request_streaming or not handler.request_deserializer:
             return handler
         options = {
-            "request_deserializer": _forgiving(handler.request_deserializer),
+            "request_deserializer": self._forgiving(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if handler.response_streaming and isasyncgenfunction(handler.unary_stream):
@@ -43,21 +52,25 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(_unary(handler.unary_stream), **options)
         return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **options)
 
+    def _forgiving(self, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        def attempt(data: bytes) -> Any:
+            if len(data) > self._max_bytes:
+                return _Unread(f"the request has {len(data)} bytes, more than {self._max_bytes}")
+            try:
+                return deserialize(data)
+            except DecodeError:
+                return _Unread(
+                    "the request is no message of the contract, or nested deeper than protobuf "
+                    "reads"
+                )
 
-def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def attempt(data: bytes) -> Any:
-        try:
-            return deserialize(data)
-        except DecodeError:
-            return _Undecodable()
-
-    return attempt
+        return attempt
 
 
 def _unary(serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def serve_decoded(request: Any, context: Any) -> Any:
-        if isinstance(request, _Undecodable):
-            await _refuse(context)
+        if isinstance(request, _Unread):
+            await _refuse(context, request.why)
         return await serve(request, context)
 
     return serve_decoded
@@ -65,17 +78,15 @@ def _unary(serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]
 
 def _stream(serve: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     async def serve_decoded(request: Any, context: Any) -> AsyncIterator[Any]:
-        if isinstance(request, _Undecodable):
-            await _refuse(context)
+        if isinstance(request, _Unread):
+            await _refuse(context, request.why)
         async for response in serve(request, context):
             yield response
 
     return serve_decoded
 
 
-async def _refuse(context: Any) -> NoReturn:
+async def _refuse(context: Any, why: str) -> NoReturn:
     async with errors_as_status(context):
-        raise RequestInvalid(
-            "the request is no message of the contract, or nested deeper than protobuf reads"
-        )
+        raise RequestInvalid(why)
     raise AssertionError("abort does not return")

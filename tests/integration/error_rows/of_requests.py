@@ -48,6 +48,14 @@ def deep(levels: int) -> pb.InvokeRequest:
     return request
 
 
+def of_size(size: int) -> pb.InvokeRequest:
+    """A request of so many bytes."""
+    request = conf_json("{}")
+    request.conf_json = " " * (size - request.ByteSize() - 6) + "{}"
+    request.conf_json += " " * (size - request.ByteSize())
+    return request
+
+
 def with_number(field: str, number: int) -> pb.InvokeRequest:
     """A request with a number that an enum does not have."""
     request = pb.InvokeRequest(dag_id="dag")
@@ -141,6 +149,8 @@ REQUEST_INVALID = [
         "conf deeper than protobuf reads",
         deep(40),
     ),
+    invalid("one byte more than 4 MiB", of_size(4 * 1024 * 1024 + 1)),
+    invalid("nearly 8 MiB", of_size(8 * 1024 * 1024 - 100)),
     invalid("everything at once", pb.InvokeRequest(request_id="é"), "dag_id", "request_id"),
 ]
 

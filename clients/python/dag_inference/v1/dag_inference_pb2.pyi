@@ -24,6 +24,9 @@ with exactly one `google.rpc.ErrorInfo`:
 stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
+What never reaches the gateway's code has only gRPC's own status: a message of
+more than twice the gateway's limit, and a method that does not exist.
+
 # The run id comes first
 
 As soon as the run exists, its id is sent in the initial metadata of the
