@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
@@ -138,3 +141,43 @@ async def test_ids_of_calls_are_apart(airflow: FakeAirflow, gateway: Gateway) ->
 
 async def _invoke(gateway: Gateway, **fields: Any) -> pb.InvokeResponse:
     return await gateway.stub.Invoke(call(**fields), timeout=10)
+
+
+POLICY = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.01s",
+                "backoffMultiplier": 1,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("request_id", "kind", "repeats"),
+    [("", Kind.TRIGGER, False), ("mine", Kind.TRIGGER, True), ("", Kind.DAG, True)],
+    ids=["without an id", "with an id", "before the trigger"],
+)
+async def test_a_channel_that_repeats_by_itself(
+    airflow: FakeAirflow, gateway: Gateway, request_id: str, kind: Kind, repeats: bool
+) -> None:
+    """Whatever its policy says, it repeats no call that could make a second run."""
+    await gateway.ready()
+    airflow.add(Dag("dag"))
+    airflow.faults.add(faults.dropped(), kind)
+    target = f"127.0.0.1:{gateway.serving.port}"
+    options = [("grpc.service_config", json.dumps(POLICY))]
+
+    async with grpc.aio.insecure_channel(target, options) as channel:
+        stub = replace(gateway, channel=channel).stub
+        failed = await failure(stub.Invoke(call(request_id=request_id), timeout=60))
+
+    assert failed.reason == "AIRFLOW_UNAVAILABLE"
+    # Four tries are the gateway's own.
+    assert (airflow.count(kind) > 4) == repeats

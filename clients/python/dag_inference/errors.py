@@ -138,6 +138,9 @@ class DagInferenceError(Exception):
         self.code = code or type(self).code
         self.retry_after = retry_after
         self.violations = tuple(violations)
+        self.is_repeatable = True
+        """Whether a transport may repeat the call by itself: not if there may be a run that the
+        repeated call would not find. Gateways set it."""
 
     def about(self, subject: Subject) -> Self:
         """The same error, with what `subject` knows and it does not.

@@ -64,8 +64,10 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenc
     )
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after is not None:
-        # What a channel's retry policy goes by (gRFC A6).
-        milliseconds = int(error.retry_after.total_seconds() * 1000)
+        # What a channel's retry policy goes by, and a negative one forbids (gRFC A6): the caller
+        # may know better than its channel whether a second run does harm.
+        seconds = error.retry_after.total_seconds()
+        milliseconds = int(seconds * 1000) if error.is_repeatable else -1
         metadata.append(("grpc-retry-pushback-ms", str(milliseconds)))
     await context.abort(error.code, status.message, tuple(metadata))
 

@@ -237,6 +237,11 @@ class Invocations:
             RequestIdReused: It had, for another conf.
         """
         subject = Subject(call.dag_id)
+
+        def check() -> None:
+            attendee.check_here()
+            flight.is_repeatable = call.request_id is not None
+
         try:
             flight.run = await self._api.trigger(
                 call.dag_id,
@@ -244,7 +249,7 @@ class Invocations:
                 call.conf,
                 is_large=call.is_large,
                 note=limited(call.run_timeout) if call.run_timeout else None,
-                check=attendee.check_here,
+                check=check,
             )
         except RunExists:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
@@ -296,10 +301,10 @@ class Invocations:
             if not flight.patience.expired():
                 raise
             if flight.is_cut_off:
-                raise _shutting_down(flight) from None
+                raise _told(_shutting_down(flight), flight) from None
             raise await self._deadline_exceeded(flight) from None
         except DagInferenceError as error:
-            raise error.about(flight.subject) from error
+            raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
             if not self._flights:
@@ -329,6 +334,13 @@ class Invocations:
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
         )
+
+
+def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
+    """The error as this call's."""
+    told = error.about(flight.subject)
+    told.is_repeatable = flight.is_repeatable
+    return told
 
 
 def _shutting_down(flight: Flight) -> ShuttingDown:

@@ -68,6 +68,8 @@ class Flight:
     """The run as last seen; `None` until it was."""
     patience: asyncio.Timeout = field(init=False)
     """Ends the call when its caller's patience ends."""
+    is_repeatable: bool = True
+    """Whether the same call once more would find the run, if there is one by now."""
     is_cut_off: bool = False
     """Whether the gateway ends it, because it is going away."""
 

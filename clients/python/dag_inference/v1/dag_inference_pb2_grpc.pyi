@@ -128,7 +128,8 @@ class DagInferenceStub:
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
        the run exists: come back with `Wait`. Without one it may exist all the
-       same, if it was the trigger that stayed unanswered.
+       same, if it was the trigger that stayed unanswered. If the call had no
+       `request_id`, the pushback then tells a channel not to repeat it by itself.
      * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
        id that finds the line in its log.
     """
@@ -273,7 +274,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
        the run exists: come back with `Wait`. Without one it may exist all the
-       same, if it was the trigger that stayed unanswered.
+       same, if it was the trigger that stayed unanswered. If the call had no
+       `request_id`, the pushback then tells a channel not to repeat it by itself.
      * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
        id that finds the line in its log.
     """
@@ -421,7 +423,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
          * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
            `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
            the run exists: come back with `Wait`. Without one it may exist all the
-           same, if it was the trigger that stayed unanswered.
+           same, if it was the trigger that stayed unanswered. If the call had no
+           `request_id`, the pushback then tells a channel not to repeat it by itself.
          * `INTERNAL`, `GATEWAY_BUG`: the gateway's own fault. The message holds an
            id that finds the line in its log.
         """
