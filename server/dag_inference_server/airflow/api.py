@@ -147,7 +147,9 @@ class AirflowApi:
         return await self._read(DagDetails, operation, dag_id)
 
     async def dags(self, *, offset: int, limit: int, tags: Sequence[str] = ()) -> DagPage:
-        """DAGs that the account may see, in the order of their ids, broken and paused included.
+        """DAGs that the account may see, in the order of their ids.
+
+        Paused and broken ones are among them, and those that are gone from their files.
 
         Args:
             offset: How many to leave out.
@@ -161,6 +163,8 @@ class AirflowApi:
             limit=limit,
             tags=list(tags) or None,
             tags_match_mode="all" if tags else None,
+            # A broken file takes its DAGs with it at once.
+            exclude_stale=False,
             order_by=["dag_id"],
         )
 

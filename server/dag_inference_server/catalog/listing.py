@@ -28,7 +28,7 @@ class DagListing:
     """Lists DAGs in the order of Airflow's database, which is that of their ids."""
 
     def __init__(self, api: AirflowApi, serves: Callable[[str], bool]) -> None:
-        """List what `serves` lets through, by id."""
+        """List what `serves` lets through, by id, and what is not gone from its file for good."""
         self._api = api
         self._serves = serves
 
@@ -47,7 +47,7 @@ class DagListing:
         async for dag in self._rows(tags, start, _REQUESTS):
             if len(found) == size:
                 break
-            if self._serves(dag.dag_id):
+            if self._serves(dag.dag_id) and (dag.has_import_errors or not dag.is_stale):
                 found.append(dag)
             offset, last = offset + 1, dag
         else:

@@ -100,13 +100,14 @@ class Routes:
         )
 
     def dags(self, request: Request) -> Reply:
-        """`GET /dags`, without those that are gone from their files."""
+        """`GET /dags`."""
+        with_stale = _one(request, "exclude_stale") == "false"
         tags = set(request.query.get("tags", ()))
         every = _one(request, "tags_match_mode") == "all"
         found = [
             dag
             for dag in sorted(self._dags.values(), key=lambda dag: dag.dag_id)
-            if not dag.is_stale
+            if (with_stale or not dag.is_stale)
             and (not tags or (tags <= {*dag.tags} if every else tags & {*dag.tags}))
         ]
         rows = [answers.dag(dag) for dag in _page(found, request)]
