@@ -68,6 +68,8 @@ def test_a_cancelled_run_that_is_cleared(client: DagInferenceClient, ui: Airflow
     ui.hold("held")
 
     def cancel(run_id: str) -> None:
+        # From here on it has had a try.
+        eventually(lambda: ui.state("held", run_id, "answer") == "scheduled")
         client.cancel("held", run_id)
 
     with pytest.raises(RunCancelled) as caught:

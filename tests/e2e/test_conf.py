@@ -9,7 +9,23 @@ import pytest
 from dag_inference import ConfInvalid, DagAvailability, DagInferenceClient, ResultRule
 from dag_inference_server.airflow import DagDetails
 from dag_inference_server.catalog.conf_check import violations
+from e2e.harness import Standalone
 from e2e.ui import AirflowUi
+from e2e.waiting import eventually
+
+BREAKS = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def breaks():
+    @task
+    def one():
+        return 1
+
+    one()
+
+breaks()
+"""
 
 VALUES: list[Any] = [
     None,
@@ -115,3 +131,21 @@ def test_every_example_of_the_repository_can_be_called_from_its_description(
         described = client.describe(dag.dag_id, timeout=60)
         assert described.availability is DagAvailability.READY, dag.dag_id
         assert described.result_rule is not ResultRule.UNKNOWN, dag.dag_id
+
+
+def test_a_file_that_breaks(client: DagInferenceClient, standalone: Standalone) -> None:
+    """Its DAG is still told of, as broken, by the list and by its description."""
+    file = standalone.dropped / "breaks.py"
+    file.write_text(BREAKS)
+
+    def listed() -> DagAvailability | None:
+        found = {dag.dag_id: dag.availability for dag in client.dags(timeout=60)}
+        return found.get("breaks")
+
+    eventually(lambda: listed() is DagAvailability.READY, every=0.5)
+    file.write_text("from airflow.sdk import dag\nraise RuntimeError('broken')\n")
+    eventually(lambda: listed() is DagAvailability.BROKEN, every=0.5)
+    described = client.describe("breaks", timeout=60)
+    assert described.availability is DagAvailability.BROKEN
+    assert "import errors" in described.availability_detail
+    file.unlink()
