@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -29,7 +28,6 @@ class Nobody:
         """Nothing."""
 
 
-@lru_cache(maxsize=4096)
 def operation_of(method: str, url: str) -> str:
     """What a request is, without what it is about: `GET /dags/{}/dagRuns/{}`."""
     parts = urlsplit(url).path.removeprefix("/api/v2").split("/")

@@ -202,27 +202,32 @@ class Transport:
         return answer
 
     async def _exchange(self, request: Request, body: Body, token: str | None) -> Answer:
-        proof = {"Authorization": f"Bearer {token}"} if token else {}
-        start, status = time.monotonic(), None
+        start = time.monotonic()
         try:
-            async with self._session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers={**request.headers, **proof},
-                data=request.body,
-                allow_redirects=False,
-            ) as response:
-                self._read_clock(response.headers.get("Date", ""))
-                answer = Answer(response.status, await body(response))
-                status = answer.status
-                return answer
+            answer = await self._request(request, body, token)
         except (aiohttp.ClientError, OSError) as error:
+            self._tell(request, None, start)
             raise AirflowUnavailable(
                 f"Airflow does not answer: {_in_words(error)}", retry_after=RETRY_AFTER
             ) from error
-        finally:
-            operation = operation_of(request.method, request.url)
-            self._observer.requested(operation, status, time.monotonic() - start)
+        self._tell(request, answer.status, start)
+        return answer
+
+    async def _request(self, request: Request, body: Body, token: str | None) -> Answer:
+        proof = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self._session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers={**request.headers, **proof},
+            data=request.body,
+            allow_redirects=False,
+        ) as response:
+            self._read_clock(response.headers.get("Date", ""))
+            return Answer(response.status, await body(response))
+
+    def _tell(self, request: Request, status: int | None, start: float) -> None:
+        operation = operation_of(request.method, request.url)
+        self._observer.requested(operation, status, time.monotonic() - start)
 
     def _read_clock(self, date: str) -> None:
         # The first answer of a second tells most.

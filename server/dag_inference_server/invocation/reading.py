@@ -58,8 +58,16 @@ class Reader:
         """How much JSON the values were."""
         return self._budget.spent
 
-    async def of_instances(self, run: DagRun, instances: Sequence[TaskInstance]) -> list[Json]:
+    async def of_instances(
+        self, run: DagRun, instances: Sequence[TaskInstance], *, by_run: bool
+    ) -> list[Json]:
         """What each instance returned; `None` also for one that has no value.
+
+        Args:
+            run: The run.
+            instances: Its instances.
+            by_run: Whether the run can be asked for many at once: it has ended, and Airflow
+                gives the values of a mapped task in the order of the map.
 
         Raises:
             NotFound: There is no such run any more.
@@ -70,7 +78,8 @@ class Reader:
                     f"{task_id} has {count} map indexes, more than {self._limits.max_map_indexes}; "
                     "ask for references"
                 )
-        known = await self._of_finished(run, instances) if run.is_final else {}
+        many = by_run and len(instances) > _AT_ONCE
+        known = await self._of_finished(run, instances) if many else {}
         rest = [instance for instance in instances if instance.key not in known]
         for start in range(0, len(rest), _AT_ONCE):
             some = rest[start : start + _AT_ONCE]
@@ -95,8 +104,7 @@ class Reader:
         by_task: dict[str, list[TaskInstance]] = {}
         for instance in instances:
             by_task.setdefault(instance.task_id, []).append(instance)
-        if len(instances) <= _AT_ONCE:
-            return {}
+        spent = self._budget.spent
         try:
             values = await self._read(
                 lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task),
@@ -112,6 +120,9 @@ class Reader:
             # One that returned `None` is left out of the list, and nobody knows which.
             elif isinstance(value, list) and len(value) == len(of_task):
                 known.update(zip((i.key for i in of_task), value, strict=True))
+        if len(known) < len(instances):
+            # Some are read once more.
+            self._budget.spent = spent
         return known
 
     async def _of_instance(self, instance: TaskInstance) -> Json:

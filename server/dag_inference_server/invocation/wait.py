@@ -54,6 +54,10 @@ from dag_inference_server.results.struct import Json
 from dag_inference_server.together import both
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
+_ORDERED_SINCE = (3, 3, 2)
+"""The Airflow whose `/wait` gives the values of a mapped task in the order of the map, by its
+source; those before order them by time."""
+
 
 @dataclass(slots=True, eq=False)
 class Flight:
@@ -196,7 +200,8 @@ class Wait:
             await self._check_empty()
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
-        read = await self.reader.of_instances(self._run, instances)
+        by_run = len(instances) > 1 and await self._can_be_read_by_run()
+        read = await self.reader.of_instances(self._run, instances, by_run=by_run)
         values: dict[str, Json] = {task_id: [] for task_id in ready.empty}
         for task_id in dict.fromkeys(instance.task_id for instance in instances):
             of_task = [instance for instance in instances if instance.task_id == task_id]
@@ -205,6 +210,11 @@ class Wait:
             values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
         await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
+
+    async def _can_be_read_by_run(self) -> bool:
+        return self._run.is_final and await until_answered(
+            lambda: self.api.is_at_least(*_ORDERED_SINCE)
+        )
 
     async def _check_empty(self) -> None:
         """Make sure that a map has no elements because nothing was mapped.
