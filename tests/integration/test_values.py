@@ -174,6 +174,16 @@ async def test_many_map_indexes_of_a_run_that_has_ended(
     assert (airflow.count(Kind.WAIT), airflow.count(Kind.VALUE)) == asked
 
 
+async def test_a_large_conf(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Of nearly the size that a request may have, it arrives as it was."""
+    airflow.add(Dag("dag", script=[lambda run: run.finish("predict", len((run.conf or {})["x"]))]))
+    sent = pb.InvokeRequest(dag_id="dag", conf_json=json.dumps({"x": "y" * 4_000_000}))
+
+    answer = await gateway.stub.Invoke(sent, timeout=20)
+
+    assert MessageToDict(answer.result) == {"return_value": 4_000_000}
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()

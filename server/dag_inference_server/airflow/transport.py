@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from io import BytesIO
 from typing import TypeVar
 
 import aiohttp
@@ -48,6 +49,9 @@ each at a time. A login takes the place of one."""
 
 _LOGS = 2
 """A log may be slow to read, and an error goes out without it."""
+
+_ONE_PIECE = 1024 * 1024
+"""Bytes that are sent in one piece. Of more, aiohttp warns."""
 
 _KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
@@ -219,7 +223,7 @@ class Transport:
             request.method,
             URL(request.url, encoded=True),
             headers={**request.headers, **proof},
-            data=request.body,
+            data=_payload(request.body),
             allow_redirects=False,
         ) as response:
             self._read_clock(response.headers.get("Date", ""))
@@ -234,6 +238,11 @@ class Transport:
         if date != self._date and (moment := _server_time(date)) is not None:
             self.clock.saw(moment)
         self._date = date
+
+
+def _payload(body: bytes | None) -> bytes | BytesIO | None:
+    """The body as aiohttp wants it: one that is large, in pieces."""
+    return BytesIO(body) if body is not None and len(body) > _ONE_PIECE else body
 
 
 def _is_stale(answer: Answer) -> bool:
