@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -62,6 +63,10 @@ def invoke(target: str, **options: Any) -> None:
         client.invoke("iris", timeout=30)
 
 
+REPEATED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+repeated = pytest.mark.parametrize("code", REPEATED, ids=lambda code: code.name)
+
+
 async def invoke_aio(target: str, **options: Any) -> None:
     """The same with asyncio."""
     async with AsyncDagInferenceClient(target, **options) as client:
@@ -89,9 +94,12 @@ def test_every_method_is_named() -> None:
     ]
 
 
-async def test_unavailable_is_repeated_with_the_same_request_id(serve: Serve) -> None:
+@repeated
+async def test_what_a_gateway_that_goes_says_is_repeated_with_the_same_request_id(
+    serve: Serve, code: grpc.StatusCode
+) -> None:
     """Five attempts are one call: a gateway makes one run of them."""
-    gateway = Unwilling()
+    gateway = Unwilling(code)
     target = serve(Invoke=gateway)
 
     await asyncio.to_thread(invoke, target)
@@ -121,7 +129,7 @@ def test_every_other_method_is_repeated_too(serve: Serve, method: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    [c for c in grpc.StatusCode if c not in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)],
+    [code for code in grpc.StatusCode if code not in (grpc.StatusCode.OK, *REPEATED)],
     ids=lambda code: code.name,
 )
 def test_nothing_else_is_repeated(serve: Serve, code: grpc.StatusCode) -> None:
@@ -191,6 +199,35 @@ async def test_the_callers_options_win(
     assert gateway.asked == attempts
     await invoke_aio(target, options=[option])
     assert gateway.asked == 2 * attempts
+
+
+async def test_what_the_caller_cancels_is_not_repeated(serve: Serve) -> None:
+    """A caller that goes has gone."""
+    reached, gone, asked = Event(), Event(), []
+
+    def hang(request: object, context: grpc.ServicerContext) -> Any:
+        asked.append(request)
+        if gone.is_set():
+            # Long enough for a first repeat by the policy's own backoff.
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "500"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "another")
+        context.add_callback(gone.set)
+        reached.set()
+        gone.wait(30)
+        context.abort(grpc.StatusCode.CANCELLED, "gone")
+
+    async with AsyncDagInferenceClient(serve(Invoke=hang)) as client:
+        call = asyncio.create_task(client.invoke("iris", timeout=30))
+        assert await asyncio.to_thread(reached.wait, 30)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await asyncio.to_thread(gone.wait, 30)
+        with pytest.raises(DagInferenceError):
+            await client.invoke("iris", timeout=30)
+    first, *others = [request.request_id for request in asked]
+    assert len(others) == ATTEMPTS
+    assert first not in others
 
 
 async def test_a_channel_of_ones_own_is_left_as_it_is(serve: Serve) -> None:
