@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -17,12 +18,14 @@ _COMMAND = Path(sys.executable).with_name("dag-inference-server")
 class GatewayProcess:
     """`dag-inference-server serve`."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path | None = None) -> None:
         """Prepare.
 
         Args:
             environment: All of the process's, the settings among it.
+            log: The file that its log goes to, if anywhere.
         """
+        self._log = log or Path(os.devnull)
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._port = 0
@@ -41,6 +44,7 @@ class GatewayProcess:
     async def start(self) -> None:
         """Start it, and wait until it serves."""
         assert self._process is None
+        log = self._log.open("ab")
         self._process = await asyncio.create_subprocess_exec(
             _COMMAND,
             "serve",
@@ -50,8 +54,9 @@ class GatewayProcess:
                 f"{ENV_PREFIX}METRICS_LISTEN": "127.0.0.1:0",
             },
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=log,
         )
+        log.close()
         assert self._process.stdout
         said = (await self._process.stdout.readline()).decode()
         found = re.search(r"gRPC on port (\d+)", said)
@@ -86,9 +91,11 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def gateway_process(environment: Mapping[str, str]) -> AsyncIterator[GatewayProcess]:
+async def gateway_process(
+    environment: Mapping[str, str], log: Path | None = None
+) -> AsyncIterator[GatewayProcess]:
     """A gateway that serves; it is ended with the block, whatever happens in it."""
-    process = GatewayProcess(environment)
+    process = GatewayProcess(environment, log)
     try:
         await process.start()
         yield process

@@ -176,7 +176,7 @@ def _settings(config: Path | None, **given: Any) -> Settings:
         _fail(str(error))
     for name in unknown_environment():
         _errors.print(f"warning: {name} is no setting of the gateway")
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return settings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -38,6 +38,7 @@ from dag_inference_server.drain import Drain
 from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
+from dag_inference_server.edge.rpc import call_headers
 from dag_inference_server.edge.servicer import DagInferenceServicer
 from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
@@ -51,6 +52,7 @@ from dag_inference_server.metrics.gateway import GatewayMetrics, Now
 from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
 from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.settings import Settings
+from dag_inference_server.vitals import Vitals
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
@@ -87,14 +89,25 @@ class Serving:
     """Once it is ending: gives no more time to the calls in flight."""
 
 
-def connect(settings: Settings, observer: RequestObserver | None = None) -> Transport:
-    """The way to Airflow that the settings describe; `observer` is told of each request."""
+def connect(
+    settings: Settings,
+    observer: RequestObserver | None = None,
+    headers: Callable[[], Mapping[str, str]] = dict,
+) -> Transport:
+    """The way to Airflow that the settings describe.
+
+    Args:
+        settings: Where, as whom, how.
+        observer: Is told of each request.
+        headers: What each request says of the call that it is made for.
+    """
     return Transport(
         settings.airflow_url,
         Credentials(settings.airflow_username, settings.airflow_password, settings.airflow_token),
         timeout=settings.airflow_timeout,
         connections=settings.airflow_connections,
         observer=observer,
+        headers=headers,
     )
 
 
@@ -110,13 +123,14 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     """
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    transport = connect(settings, metrics)
+    transport = connect(settings, metrics, call_headers)
     api = AirflowApi(transport)
     listings = Listings(api, transport, prefix=settings.run_id_prefix)
     watcher = Watcher(
         api,
         listings,
         Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
+        metrics,
     )
     serves = _allow(settings.dags)
     catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
@@ -143,11 +157,19 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         timeouts=timeouts,
         observer=metrics,
     )
+    health, server = Health(catalog.is_callable), _server(settings, registry)
+    ready = asyncio.Event()
+    vitals = Vitals(api, health.set_airflow)
     metrics.show(
-        lambda: Now(admission.by_dag, admission.triggers, watcher.tracked, watcher.news_age),
+        lambda: Now(
+            invocations.stages(),
+            admission.rejections,
+            watcher.tracked,
+            watcher.news_age,
+            vitals.components,
+        ),
         registry,
     )
-    health, server, ready = Health(), _server(settings, registry), asyncio.Event()
     drain = Drain(server, health, admission, invocations, attendance)
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
@@ -180,6 +202,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             tasks = (
                 background.create_task(watcher.watch()),
                 background.create_task(timeouts.go_on()),
+                background.create_task(vitals.go_on()),
             )
             await server.start()
             try:

@@ -1,4 +1,4 @@
-"""Where log lines go and how they look: readable, to stderr."""
+"""Where log lines go and how they look: to stderr, for people or for machines."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import Processor
 
 
-def configure(level: str) -> None:
-    """Log from `level` on: one line an event, coloured on a terminal."""
+def configure(level: str, form: str = "text") -> None:
+    """Log from `level` on, one line an event.
+
+    Args:
+        level: The least serious that is logged.
+        form: `text`, coloured on a terminal, or `json`: one object a line.
+    """
+    # No formatter that shows local variables, a caller's conf among them.
+    if form == "json":
+        last: list[Processor] = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    else:
+        last = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                # The other formatters show local variables, a caller's conf among them.
-                exception_formatter=structlog.dev.plain_traceback,
-            ),
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]

@@ -222,6 +222,9 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     """The least serious line that is logged."""
 
+    log_format: Literal["text", "json"] = "text"
+    """How lines look: for people, or a JSON object each."""
+
     @classmethod
     def settings_customise_sources(  # type: ignore[override]
         cls,

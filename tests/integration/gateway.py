@@ -45,10 +45,10 @@ class Gateway:
         async with asyncio.timeout(5):
             await self.serving.ready.wait()
 
-    async def health(self) -> str:
-        """What the standard health service says of it."""
+    async def health(self, service: str = "") -> str:
+        """What the standard health service says of it, or of one of the names that it knows."""
         stub: Any = health_pb2_grpc.HealthStub(self.channel)
-        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
         name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
         return name
 

@@ -1,18 +1,24 @@
-"""A gateway whose Airflow comes up later than itself."""
+"""What the standard health service says, of the gateway, of Airflow and of DAGs."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
-from integration.gateway import Gateway
+from integration.gateway import Gateway, running, settings_for
 from integration.statuses import failure
-from integration.waiting import never
+from integration.waiting import eventually, never
 
+ServingStatus = health_pb2.HealthCheckResponse.ServingStatus
 REQUEST = pb.InvokeRequest(dag_id="dag")
 
 
@@ -62,3 +68,103 @@ async def test_wrong_password(airflow: FakeAirflow, gateway: Gateway) -> None:
     await never(gateway.serving.ready.is_set, within=0.3)
     assert await gateway.health() == "NOT_SERVING"
     assert airflow.count(Kind.TOKEN) > 0
+
+
+DAG_EVERY = 0.05
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked up now and then is looked up often."""
+    monkeypatch.setattr("dag_inference_server.vitals._EVERY", DAG_EVERY)
+    monkeypatch.setattr("dag_inference_server.edge.health._DAG_EVERY", DAG_EVERY)
+
+
+def ill(component: str) -> bytes:
+    """What Airflow says when one of its parts is not well."""
+    parts = {name: {"status": "healthy"} for name in ("metadatabase", "scheduler", "triggerer")}
+    return json.dumps(parts | {component: {"status": "unhealthy"}}).encode()
+
+
+@pytest.mark.usefixtures("_soon")
+class TestNames:
+    """What can be asked beside the gateway itself: `airflow`, and `dag/` with the id of a DAG."""
+
+    async def test_a_dag(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """Is SERVING while it can be called, and watchers are told when that changes."""
+        dag = airflow.add(Dag("dag"))
+        await gateway.ready()
+        seen: list[str] = []
+
+        async def watch() -> None:
+            stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+            call = stub.Watch(health_pb2.HealthCheckRequest(service="dag/dag"))
+            while True:
+                seen.append(ServingStatus.Name((await call.read()).status))
+
+        watching = asyncio.create_task(watch())
+        await eventually(lambda: seen[-1:] == ["SERVING"])
+        assert await gateway.health("dag/dag") == "SERVING"
+        dag.is_paused = True
+        await eventually(lambda: seen[-1:] == ["NOT_SERVING"])
+        assert await gateway.health("dag/dag") == "NOT_SERVING"
+        dag.is_paused, dag.has_import_errors = False, True
+        await asyncio.wait_for(_is(gateway, "dag/dag", "NOT_SERVING"), 5)
+        dag.has_import_errors = False
+        await eventually(lambda: seen[-1:] == ["SERVING"])
+        watching.cancel()
+
+    async def test_no_dag(self, airflow: FakeAirflow) -> None:
+        """Is NOT_FOUND to who checks, and SERVICE_UNKNOWN to who watches: not there, not served."""
+        airflow.add(Dag("dag"))
+        async with running(settings_for(airflow, dags="other,nowhere")) as gateway:
+            await gateway.ready()
+            await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+            stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+            for name in ("dag/dag", "dag/nowhere", "dag/", "something"):
+                request = health_pb2.HealthCheckRequest(service=name)
+                with pytest.raises(grpc.RpcError) as caught:
+                    await stub.Check(request)
+                assert caught.value.code() is grpc.StatusCode.NOT_FOUND, name
+                watch = stub.Watch(request)
+                assert (await watch.read()).status == ServingStatus.Value("SERVICE_UNKNOWN"), name
+                watch.cancel()
+
+    @pytest.mark.parametrize("component", ["scheduler", "metadatabase"])
+    async def test_airflow_is_ill(
+        self, airflow: FakeAirflow, gateway: Gateway, component: str
+    ) -> None:
+        """`airflow` and its DAGs are NOT_SERVING, and the gateway is SERVING as before."""
+        airflow.add(Dag("dag"))
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "dag/dag", "SERVING"), 5)
+        assert await gateway.health("airflow") == "SERVING"
+
+        airflow.faults.add(faults.answered(ill(component)), Kind.HEALTH)
+
+        await asyncio.wait_for(_is(gateway, "airflow", "NOT_SERVING"), 5)
+        assert await gateway.health("dag/dag") == "NOT_SERVING"
+        assert await gateway.health() == "SERVING"
+        assert await gateway.health("dag_inference.v1.DagInference") == "SERVING"
+
+    async def test_a_part_that_not_every_dag_needs(
+        self, airflow: FakeAirflow, gateway: Gateway
+    ) -> None:
+        """Without a triggerer, most runs come to their ends."""
+        airflow.faults.add(faults.answered(ill("triggerer")), Kind.HEALTH)
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+
+    async def test_airflow_is_away(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """`airflow` is NOT_SERVING until it is back; no replica is thrown away for it."""
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        await airflow.stop()
+        await asyncio.wait_for(_is(gateway, "airflow", "NOT_SERVING"), 10)
+        assert await gateway.health() == "SERVING"
+        await airflow.start()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 10)
+
+
+async def _is(gateway: Gateway, name: str, status: str) -> None:
+    while await gateway.health(name) != status:  # noqa: ASYNC110 - a condition beyond a channel
+        await asyncio.sleep(DAG_EVERY)

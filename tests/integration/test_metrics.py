@@ -4,59 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-import aiohttp
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
-from prometheus_client.parser import text_string_to_metric_families as classic
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.gateway import CannotListen
-from fakes.airflow import Dag, FakeAirflow, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway, running, settings_for
+from integration.scraping import OPENMETRICS, Scraped, get, scrape
 from integration.statuses import failure
 from integration.waiting import eventually
-
-OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-async def get(gateway: Gateway, path: str, **headers: str) -> tuple[int, str, str]:
-    """Status, content type and text of a page."""
-    url = f"http://127.0.0.1:{gateway.serving.metrics_port}{path}"
-    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
-        return answer.status, answer.headers["Content-Type"], await answer.text()
-
-
-class Scraped:
-    """The samples of a scrape."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        """Keep them by name."""
-        self.families = {family.name: family for family in families}
-        self._samples = [sample for family in self.families.values() for sample in family.samples]
-
-    def __call__(self, name: str, **labels: str) -> float:
-        """The sum of the samples of that name that have these labels."""
-        return float(sum(sample.value for sample in self.having(name, **labels)))
-
-    def having(self, name: str, **labels: str) -> Iterator[Any]:
-        """The samples of that name that have these labels."""
-        for sample in self._samples:
-            if sample.name == name and labels.items() <= sample.labels.items():
-                yield sample
-
-    def values_of(self, label: str) -> set[str]:
-        """Every value that a label has."""
-        return {s.labels[label] for s in self._samples if label in s.labels}
-
-
-async def scrape(gateway: Gateway) -> Scraped:
-    """What Prometheus reads."""
-    return Scraped(classic((await get(gateway, "/metrics"))[2]))
 
 
 def method(name: str, kind: str = "unary") -> dict[str, str]:
@@ -133,7 +93,11 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     await eventually(lambda: parked.made)
     await airflow.polls(2)
 
-    during = await scrape(gateway)
+    async with asyncio.timeout(5):
+        while not (during := await scrape(gateway))(
+            "dag_inference_calls_in_flight", dag_id="parked", state="waiting"
+        ):
+            pass
     call.cancel()
     async with asyncio.timeout(5):
         while not (after := await scrape(gateway))(
@@ -142,7 +106,10 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
             pass
 
     stages = {s.labels["stage"] for s in during.having("dag_inference_stage_seconds_count")}
-    assert stages == {"trigger", "queued", "running", "detection", "value_read", "unattributed"}
+    assert stages == {
+        *("admission", "trigger", "queued", "running", "detection", "value_read", "translation"),
+        "unattributed",
+    }
     results = "dag_inference_time_to_result_seconds_count"
     assert during(results, dag_id="dag", outcome="OK") == 2
     assert during(results, dag_id="fails", outcome="TASK_FAILED") == 1
@@ -151,13 +118,92 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert during(requests, operation="POST /dags/{}/dagRuns", status="200") == 4
     assert during(requests, operation="POST /auth/token", status="201") == 1
     assert during("dag_inference_airflow_up") == 1
+    assert during("dag_inference_calls_in_flight", dag_id="parked", state="waiting") == 1
     assert during("dag_inference_calls_in_flight") == 1
+    assert during("dag_inference_airflow_token_refreshes_total", outcome="ok") == 1
+    assert during("dag_inference_airflow_token_refreshes_total", outcome="failed") == 0
+    assert during("dag_inference_watcher_looks_total", kind="calls", outcome="ok") > 0
+    assert during("dag_inference_watcher_looks_total", outcome="failed") == 0
+    assert during("dag_inference_watcher_interval_seconds", kind="calls") > 0
+    assert during("dag_inference_watcher_lag_seconds_count", kind="calls") > 0
+    for component in ("metadatabase", "scheduler", "triggerer", "dag_processor"):
+        assert during("dag_inference_airflow_component_up", component=component) == 1
     assert during("dag_inference_watcher_runs") == 1
-    assert during("dag_inference_calls_awaiting_trigger") == 0
     assert during("dag_inference_build_info") == 1
     assert during("process_resident_memory_bytes") > 0
     assert after("dag_inference_calls_in_flight") == 0
     assert after("dag_inference_watcher_runs") == 0
+
+
+async def test_what_an_early_answer_saves(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """From the answer until the end of the run, once the poll for another call shows that end."""
+    early = airflow.add(Dag("early", Task("predict", downstream=["clean"]), Task("clean")))
+    parked = airflow.add(Dag("parked"))
+    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20)
+    answer = gateway.stub.Invoke(
+        pb.InvokeRequest(dag_id="early", result_task_ids=["predict"]), timeout=5
+    )
+    (run,) = await eventually(lambda: early.made)
+    run.finish("predict", 1)
+    await answer
+    saved = "dag_inference_time_saved_seconds"
+    before = await scrape(gateway)
+    run.end("success")
+    async with asyncio.timeout(5):
+        while not (after := await scrape(gateway))(f"{saved}_count"):
+            pass
+    await eventually(lambda: parked.made)
+    call.cancel()
+
+    assert before(f"{saved}_count") == 0
+    assert after(f"{saved}_count", dag_id="early") == after(f"{saved}_count") == 1
+    assert 0 < after(f"{saved}_sum") < 5
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_calls": 1, "max_calls_per_dag": 1, "max_triggers": 1}], ids=[""]
+)
+async def test_refused_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Are counted by the limit that they met, each of which is there from the beginning."""
+    dag = airflow.add(Dag("dag"))
+    before = await scrape(gateway)
+    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=20)
+    await eventually(lambda: dag.made)
+    for _ in range(2):
+        failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5))
+        assert failed.reason == "OVERLOADED"
+    after = await scrape(gateway)
+    call.cancel()
+
+    name = "dag_inference_rejections_total"
+    assert {s.labels["reason"] for s in before.having(name)} == {
+        *("calls", "calls_per_dag", "triggers", "waits", "shutting_down"),
+    }
+    assert before(name) == 0
+    assert after(name, reason="calls") == after(name) == 2
+
+
+async def test_a_part_of_airflow_is_ill(airflow: FakeAirflow) -> None:
+    """It is shown by its name; and nothing at all is, of one that does not say."""
+    airflow.faults.add(
+        faults.answered(
+            b'{"metadatabase":{"status":"healthy"},"scheduler":{"status":"unhealthy"},'
+            b'"triggerer":{"status":null}}'
+        ),
+        Kind.HEALTH,
+        times=1,
+    )
+    async with running(settings_for(airflow)) as gateway:
+        await eventually(lambda: airflow.count(Kind.HEALTH))
+        name = "dag_inference_airflow_component_up"
+        async with asyncio.timeout(5):
+            while not (found := await scrape(gateway)).values_of("component"):
+                pass
+
+    assert {s.labels["component"]: s.value for s in found.having(name)} == {
+        "metadatabase": 1,
+        "scheduler": 0,
+    }
 
 
 async def test_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 SERVICE_CONFIG = files(__package__).joinpath("service_config.json").read_text(encoding="utf-8")
 """A gRPC service config (gRFC A6), which any other language can take as it is.
 
-Repeating is safe because a repeated `Invoke` has the same `request_id`. `UNAVAILABLE` is
-repeated, and `CANCELLED`, which a server of gRPC's says of calls that reach it while it stops; what
-the caller has cancelled is not. `RESOURCE_EXHAUSTED` is also what gRPC says of a message that is too
-large, for ever.
+Repeating is safe because a repeated `Invoke` has the same `request_id`. `UNAVAILABLE` is repeated,
+and `CANCELLED`, which a gRPC server says of calls that reach it while it stops; what the caller has
+cancelled is not. `RESOURCE_EXHAUSTED` is also what gRPC says of a message that is too large, for
+ever.
 The five attempts take about five seconds, and so bridge the restart of a gateway; where the
 gateway says when to come back, it is that instead. The tokens are for one process and one
 gateway: a hundred calls may fail at once and all be repeated, and an outage ends the repeats.

@@ -20,6 +20,8 @@ class Timing:
     A stage is `None` if it did not happen or Airflow gave no stamps for it.
     """
 
+    admission: timedelta | None
+    """Until the gateway asked Airflow for the run."""
     trigger: timedelta | None
     """Until Airflow had accepted the run."""
     queued: timedelta | None
@@ -30,6 +32,8 @@ class Timing:
     """Until the gateway knew of it."""
     value_read: timedelta | None
     """Reading the values."""
+    translation: timedelta | None
+    """Making a message of them."""
     unattributed: timedelta | None
     """What is left of `total`."""
     total: timedelta | None
@@ -39,11 +43,13 @@ class Timing:
 def timing_from(message: pb.Timing) -> Timing:
     """Read a timing."""
     return Timing(
+        admission=span(message, "admission"),
         trigger=span(message, "trigger"),
         queued=span(message, "queued"),
         running=span(message, "running"),
         detection=span(message, "detection"),
         value_read=span(message, "value_read"),
+        translation=span(message, "translation"),
         unattributed=span(message, "unattributed"),
         total=span(message, "total"),
     )

@@ -10,11 +10,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # The input may be a conf or a value, and the text of an error may get into the log.
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Component(_Answer):
+    """One part of Airflow."""
+
+    status: str | None
+    """`healthy`, `unhealthy`, or `None` if Airflow has no such part."""
+
+
+class Components(RootModel[dict[str, Component]]):
+    """The parts of Airflow: `GET /monitor/health`."""
 
 
 class DagVersion(_Answer):

@@ -17,6 +17,7 @@ from airflow_client.client import (
     DAGRunPatchBody,
     DagSourceApi,
     EventLogApi,
+    MonitorApi,
     TaskApi,
     TaskInstanceApi,
     TriggerDAGRunPostBody,
@@ -28,6 +29,7 @@ from pydantic import ValidationError
 from dag_inference.errors import AirflowUnavailable
 from dag_inference_server.airflow.answer import RETRY_AFTER, Answer, ModelT
 from dag_inference_server.airflow.answers import (
+    Components,
     DagDetails,
     DagPage,
     DagRun,
@@ -80,6 +82,7 @@ class AirflowApi:
         self._events = EventLogApi(client)
         self._tasks = TaskApi(client)
         self._task_instances = TaskInstanceApi(client)
+        self._monitor = MonitorApi(client)
         self._versions = VersionApi(client)
         self._known_version = alru_cache(maxsize=1, ttl=_VERSION_LIVES)(self.version)
 
@@ -97,6 +100,19 @@ class AirflowApi:
             Lane.POLL,
         )
         return answer.version
+
+    async def components(self) -> dict[str, bool]:
+        """Airflow's own parts that there are, and whether each is healthy. It tells anybody."""
+        answer = await self._transport.send(
+            self._monitor.get_health_without_preload_content,
+            lambda answer: granted(answer).read(Components),
+            Lane.POLL,
+        )
+        return {
+            name: part.status == "healthy"
+            for name, part in answer.root.items()
+            if part.status is not None
+        }
 
     async def is_at_least(self, *numbers: int) -> bool:
         """Whether Airflow's version is at least this one, as of a minute ago at most."""

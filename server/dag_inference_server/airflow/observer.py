@@ -8,10 +8,15 @@ from urllib.parse import urlsplit
 _NAMES = frozenset(
     {
         *("api", "v2", "version", "auth", "token", "dags", "details", "tasks", "dagSources"),
+        *("monitor", "health"),
         *("dagRuns", "wait", "taskInstances", "xcomEntries", "logs", "eventLogs", "~"),
     }
 )
 """What stands in a path beside ids."""
+
+
+LOGIN = "POST /auth/token"
+"""The operation that fetches a token."""
 
 
 class RequestObserver(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -77,6 +77,7 @@ class Transport:
         timeout: float,
         connections: int,
         observer: RequestObserver | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Prepare, inside the event loop; nothing is sent yet.
 
@@ -87,9 +88,12 @@ class Transport:
             connections: Requests at once, triggers and reads half each, beside six of polls
                 and logs.
             observer: Is told of each.
+            headers: What each request says beside what it asks for, by the context that it is
+                made in.
         """
         self.url = url
         self._observer = observer or Nobody()
+        self._headers = headers
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
         self._credentials = credentials
@@ -222,7 +226,7 @@ class Transport:
         async with self._session.request(
             request.method,
             URL(request.url, encoded=True),
-            headers={**request.headers, **proof},
+            headers={**self._headers(), **request.headers, **proof},
             data=_payload(request.body),
             allow_redirects=False,
         ) as response:

@@ -123,6 +123,14 @@ class Catalog:
         _check_known(plan, dag_id)
         return plan
 
+    async def is_callable(self, dag_id: str) -> bool:
+        """Whether a DAG can be called: not paused, not broken.
+
+        Raises:
+            As `plan`, but for what this says.
+        """
+        return why_not(await self._look_up(dag_id)) is None
+
     async def check_conf(
         self, dag_id: str, conf: Mapping[str, Json], *, is_large: bool = False
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from urllib.parse import quote
@@ -103,6 +104,7 @@ class Responses:
         return self._outcome(wanted, outcome)
 
     def _outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
+        start = time.monotonic()
         response = pb.InvokeResponse(run=self.run(outcome.run), timing=_timing(outcome.timing))
         subject = _subject(outcome.run)
         if wanted.result_format is ResultFormat.REFERENCE:
@@ -130,6 +132,9 @@ class Responses:
                     f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
                     subject=subject,
                 ) from None
+        translation = timedelta(seconds=time.monotonic() - start)
+        response.timing.translation.FromTimedelta(translation)
+        response.timing.total.FromTimedelta(outcome.timing.total + translation)
         if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference",
@@ -188,6 +193,7 @@ def _ui_path(dag_id: str, run_id: str) -> str:
 
 def _timing(timing: Timing) -> pb.Timing:
     return pb.Timing(
+        admission=_duration(timing.admission),
         trigger=_duration(timing.trigger),
         queued=_duration(timing.queued),
         running=_duration(timing.running),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -22,9 +22,9 @@ from dag_inference_server.edge.requests import (
     within,
 )
 from dag_inference_server.edge.responses import Responses
-from dag_inference_server.edge.status import errors_as_status
+from dag_inference_server.edge.rpc import Rpc, rpc
 from dag_inference_server.edge.stream import EventStream
-from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
+from dag_inference_server.invocation.call import Accepted, Outcome, Translate, Wanted
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.watcher import Snapshot
 
@@ -59,9 +59,11 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.InvokeRequest, pb.InvokeResponse],
     ) -> pb.InvokeResponse:
         """Trigger a run and answer with its result."""
-        async with errors_as_status(context):
+        async with rpc("Invoke", context) as told:
+            told.concerns(request.dag_id, request_id=request.request_id)
             call = await read_invoke(request, context.time_remaining(), self._limits)
-            return await self._answer(call, self._invocations.invoke(call, _Quiet(context)))
+            quiet, translate = _Quiet(context, told), self._translating(call, told)
+            return await self._invocations.invoke(call, quiet, translate)
 
     async def Wait(  # noqa: N802
         self,
@@ -69,10 +71,11 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeResponse],
     ) -> pb.InvokeResponse:
         """Answer with the result of a run that exists."""
-        async with errors_as_status(context):
+        async with rpc("Wait", context) as told:
+            told.concerns(request.dag_id, request.run_id)
             attachment = read_wait(request, context.time_remaining(), self._limits)
-            work = self._invocations.wait(attachment, _Quiet(context))
-            return await self._answer(attachment, work)
+            quiet, translate = _Quiet(context, told), self._translating(attachment, told)
+            return await self._invocations.wait(attachment, quiet, translate)
 
     async def InvokeStream(  # noqa: N802
         self,
@@ -80,11 +83,12 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.InvokeRequest, pb.InvokeStreamResponse],
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Trigger a run and show every step until its result."""
-        async with errors_as_status(context):
+        async with rpc("InvokeStream", context) as told:
+            told.concerns(request.dag_id, request_id=request.request_id)
             call = await read_invoke(request, context.time_remaining(), self._limits)
-            stream = self._stream(context)
-            work = self._invocations.invoke(call, stream)
-            async with aclosing(stream.events(call, work)) as events:
+            stream, translate = self._stream(context, told), self._translating(call, told)
+            work = self._invocations.invoke(call, stream, translate)
+            async with aclosing(stream.events(work)) as events:
                 async for event in events:
                     yield event
 
@@ -94,11 +98,12 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeStreamResponse],
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Show where a run that exists stands, and every step from there on."""
-        async with errors_as_status(context):
+        async with rpc("Watch", context) as told:
+            told.concerns(request.dag_id, request.run_id)
             attachment = read_wait(request, context.time_remaining(), self._limits)
-            stream = self._stream(context)
-            work = self._invocations.wait(attachment, stream)
-            async with aclosing(stream.events(attachment, work)) as events:
+            stream, translate = self._stream(context, told), self._translating(attachment, told)
+            work = self._invocations.wait(attachment, stream, translate)
+            async with aclosing(stream.events(work)) as events:
                 async for event in events:
                     yield event
 
@@ -108,7 +113,8 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse],
     ) -> pb.CancelResponse:
         """End a run."""
-        async with errors_as_status(context):
+        async with rpc("Cancel", context) as told:
+            told.concerns(request.dag_id, request.run_id)
             cancellation = read_cancel(request, context.time_remaining(), self._limits)
             run = await self._invocations.cancel(cancellation)
             return pb.CancelResponse(run=self._responses.run(run))
@@ -119,7 +125,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.ListDagsRequest, pb.ListDagsResponse],
     ) -> pb.ListDagsResponse:
         """List the DAGs that are served."""
-        async with errors_as_status(context), within(context.time_remaining(), self._limits):
+        async with rpc("ListDags", context), within(context.time_remaining(), self._limits):
             wish = read_list(request)
             return listed(*await self._listing.page(wish.size, wish.tags, wish.place), wish.tags)
 
@@ -129,16 +135,23 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.DescribeDagRequest, pb.DescribeDagResponse],
     ) -> pb.DescribeDagResponse:
         """Say how one DAG is called."""
-        async with errors_as_status(context), within(context.time_remaining(), self._limits):
+        limited = within(context.time_remaining(), self._limits)
+        async with rpc("DescribeDag", context) as told, limited:
+            told.concerns(request.dag_id)
             return described(await self._catalog.describe(read_describe(request)))
 
-    async def _answer(self, wanted: Wanted, work: Awaitable[Outcome]) -> pb.InvokeResponse:
-        return await self._responses.outcome(wanted, await work)
+    def _translating(self, wanted: Wanted, told: Rpc) -> Translate[pb.InvokeResponse]:
+        async def translate(outcome: Outcome) -> pb.InvokeResponse:
+            response = await self._responses.outcome(wanted, outcome)
+            told.answered(response.timing)
+            return response
 
-    def _stream(self, context: grpc.aio.ServicerContext[Any, Any]) -> EventStream:
+        return translate
+
+    def _stream(self, context: grpc.aio.ServicerContext[Any, Any], told: Rpc) -> EventStream:
         return EventStream(
             self._responses,
-            lambda run_id: context.send_initial_metadata(((RUN_ID_KEY, run_id),)),
+            lambda run_id: _accept(context, told, run_id),
             heartbeat_interval=self._heartbeat_interval,
         )
 
@@ -148,11 +161,18 @@ class _Quiet:
 
     every_state = False
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], told: Rpc) -> None:
         self._context = context
+        self._told = told
 
     async def accepted(self, event: Accepted) -> None:
-        await self._context.send_initial_metadata(((RUN_ID_KEY, event.run.run_id),))
+        await _accept(self._context, self._told, event.run.run_id)
 
     def changed(self, snapshot: Snapshot) -> None:
         pass
+
+
+async def _accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id: str) -> None:
+    """Tell the caller and the log that the run exists."""
+    told.accepted(run_id)
+    await context.send_initial_metadata(((RUN_ID_KEY, run_id),))

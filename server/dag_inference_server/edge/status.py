@@ -1,14 +1,10 @@
-"""The one place where exceptions become gRPC statuses."""
+"""What of an exception goes over the wire: the one place where exceptions become statuses."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -19,11 +15,8 @@ from dag_inference.errors import (
     DOMAIN,
     DagInferenceError,
     DagNotFound,
-    GatewayBug,
     RunNotFound,
 )
-
-log = structlog.get_logger(__name__)
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key of `google.rpc.Status` (grpc/grpc, `doc/statuscodes.md` and grpcio-status)."""
@@ -39,29 +32,9 @@ _MAX_NAME = 300
 """Of a resource's name and of each value of the metadata, likewise. Ids are shorter."""
 
 
-@asynccontextmanager
-async def errors_as_status(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """End the RPC with the status of whatever is raised inside.
-
-    A bug's text stays in the log, under an id that the caller gets.
-    """
-    try:
-        yield
-    except DagInferenceError as error:
-        await _abort(context, error)
-    except grpc.aio.AbortError:
-        raise
-    except Exception:
-        incident = uuid.uuid4().hex[:12]
-        log.exception("gateway_bug", incident=incident)
-        await _abort(context, GatewayBug(f"incident {incident}"))
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
+    """End the RPC with the status of an error; does not return."""
     status = to_status(error)
-    log.info(
-        "call_failed", code=error.code.name, reason=error.reason, **error.subject.to_metadata()
-    )
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after is not None:
         # What a channel's retry policy goes by, and a negative one forbids (gRFC A6): the caller

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
-from dag_inference_server.invocation.call import Accepted, Outcome, Wanted
+from dag_inference_server.invocation.call import Accepted
 from dag_inference_server.watcher import Snapshot
 
 
@@ -59,7 +59,7 @@ class EventStream:
         self._news.set()
 
     async def events(
-        self, wanted: Wanted, work: Coroutine[Any, Any, Outcome]
+        self, work: Coroutine[Any, Any, pb.InvokeResponse]
     ) -> AsyncGenerator[pb.InvokeStreamResponse]:
         """Do the work, and yield every event of it; the last one is the result.
 
@@ -79,7 +79,7 @@ class EventStream:
                 for event in self._to_tell():
                     yield event
                 if done:
-                    yield _event(result=await self._responses.outcome(wanted, working.result()))
+                    yield _event(result=working.result())
                     return
         finally:
             working.cancel()

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from dag_inference.errors import RequestInvalid
-from dag_inference_server.edge.status import errors_as_status
+from dag_inference_server.edge.rpc import rpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,17 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
             "request_deserializer": self._forgiving(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
+        method = handler_call_details.method.rpartition("/")[2]
         if handler.response_streaming and isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream), **options)
+            return grpc.unary_stream_rpc_method_handler(
+                _stream(method, handler.unary_stream), **options
+            )
         if handler.response_streaming:
             # It writes what it has to say, as the health service does, and yields nothing.
-            return grpc.unary_stream_rpc_method_handler(_unary(handler.unary_stream), **options)
-        return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary), **options)
+            return grpc.unary_stream_rpc_method_handler(
+                _unary(method, handler.unary_stream), **options
+            )
+        return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), **options)
 
     def _forgiving(self, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         def attempt(data: bytes) -> Any:
@@ -67,26 +72,28 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         return attempt
 
 
-def _unary(serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _unary(method: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def serve_decoded(request: Any, context: Any) -> Any:
         if isinstance(request, _Unread):
-            await _refuse(context, request.why)
+            await _refuse(method, context, request.why)
         return await serve(request, context)
 
     return serve_decoded
 
 
-def _stream(serve: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _stream(
+    method: str, serve: Callable[..., AsyncIterator[Any]]
+) -> Callable[..., AsyncIterator[Any]]:
     async def serve_decoded(request: Any, context: Any) -> AsyncIterator[Any]:
         if isinstance(request, _Unread):
-            await _refuse(context, request.why)
+            await _refuse(method, context, request.why)
         async for response in serve(request, context):
             yield response
 
     return serve_decoded
 
 
-async def _refuse(context: Any, why: str) -> NoReturn:
-    async with errors_as_status(context):
+async def _refuse(method: str, context: Any, why: str) -> NoReturn:
+    async with rpc(method, context):
         raise RequestInvalid(why)
     raise AssertionError("abort does not return")

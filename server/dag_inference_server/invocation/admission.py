@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +12,10 @@ from dag_inference.errors import Overloaded, ShuttingDown, Subject
 
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
+
+
+REASONS = ("calls", "calls_per_dag", "triggers", "waits", "shutting_down")
+"""Why calls are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Admission:
         self._is_closed = False
         self.triggers = 0
         """How many calls wait for their run to be made."""
+        self.rejections = Counter(dict.fromkeys(REASONS, 0))
+        """How many calls were refused so far, by the limit that they met."""
 
     @contextmanager
     def admit(self, dag_id: str) -> Iterator[Place]:
@@ -67,13 +73,18 @@ class Admission:
         subject = Subject(dag_id)
         self._check_open(subject)
         limits = self._limits
-        for count, limit, what in (
-            (self._calls, limits.calls, "calls in flight"),
-            (self._by_dag.get(dag_id, 0), limits.per_dag, f"calls of {dag_id} in flight"),
-            (self.triggers, limits.triggers, "calls that wait for their trigger"),
+        for reason, count, limit, what in (
+            ("calls", self._calls, limits.calls, "calls in flight"),
+            (
+                "calls_per_dag",
+                self._by_dag.get(dag_id, 0),
+                limits.per_dag,
+                f"calls of {dag_id} in flight",
+            ),
+            ("triggers", self.triggers, limits.triggers, "calls that wait for their trigger"),
         ):
             if limit is not None and count >= limit:
-                raise _overloaded(count, what, subject)
+                raise self._overloaded(reason, count, what, subject)
         self._calls += 1
         self._by_dag[dag_id] += 1
         self.triggers += 1
@@ -93,17 +104,12 @@ class Admission:
         subject = Subject(dag_id, run_id)
         self._check_open(subject)
         if self._waits >= self._limits.calls:
-            raise _overloaded(self._waits, "calls that wait for runs", subject)
+            raise self._overloaded("waits", self._waits, "calls that wait for runs", subject)
         self._waits += 1
         try:
             yield
         finally:
             self._waits -= 1
-
-    @property
-    def by_dag(self) -> Mapping[str, int]:
-        """How many calls that make runs there are, by DAG."""
-        return self._by_dag
 
     def close(self) -> None:
         """Take no more calls."""
@@ -111,12 +117,15 @@ class Admission:
 
     def _check_open(self, subject: Subject) -> None:
         if self._is_closed:
+            self.rejections["shutting_down"] += 1
             raise ShuttingDown(
                 "the gateway is going away", subject=subject, retry_after=RETRY_AFTER
             )
 
-
-def _overloaded(count: int, what: str, subject: Subject) -> Overloaded:
-    return Overloaded(
-        f"there are {count} {what}, which is the limit", subject=subject, retry_after=RETRY_AFTER
-    )
+    def _overloaded(self, reason: str, count: int, what: str, subject: Subject) -> Overloaded:
+        self.rejections[reason] += 1
+        return Overloaded(
+            f"there are {count} {what}, which is the limit",
+            subject=subject,
+            retry_after=RETRY_AFTER,
+        )

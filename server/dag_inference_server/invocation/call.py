@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from dag_inference_server.airflow import DagRun
 from dag_inference_server.catalog.plan import Plan
@@ -95,6 +95,7 @@ class ResultReference:
 class Timing:
     """Where the time of a call went; `None` for what is not known."""
 
+    admission: timedelta
     trigger: timedelta
     queued: timedelta | None
     running: timedelta | None
@@ -113,8 +114,16 @@ class Outcome:
     """`None` when only references were asked for."""
     references: tuple[ResultReference, ...]
     timing: Timing
+    ended_at: datetime | None = None
+    """When the last result task had ended, by Airflow's clock; `None` if it does not say."""
     bytes_read: int = 0
     """How much JSON the result was, as Airflow handed it over."""
+
+
+T = TypeVar("T")
+Translate: TypeAlias = Callable[[Outcome], Awaitable[T]]
+"""Makes the answer of an outcome, which is the call's last stage. May raise errors of the
+contract."""
 
 
 class Listener(Protocol):

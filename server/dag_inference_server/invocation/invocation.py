@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from typing import Any
-
-import structlog
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from dag_inference.errors import (
     DagInferenceError,
@@ -44,6 +44,7 @@ from dag_inference_server.invocation.call import (
     Cancellation,
     Listener,
     Outcome,
+    Translate,
 )
 from dag_inference_server.invocation.observer import Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
@@ -54,8 +55,7 @@ from dag_inference_server.invocation.wait import Flight, Wait
 from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
-log = structlog.get_logger(__name__)
-
+T = TypeVar("T")
 
 _LAST_LOOKS = 4
 """Calls that look once more at once when their deadlines pass. The others tell the state as last
@@ -102,6 +102,10 @@ class Invocations:
         """How many calls are under way."""
         return len(self._flights)
 
+    def stages(self) -> Counter[tuple[str, str]]:
+        """How many calls are under way, by DAG and by what they wait for."""
+        return Counter((flight.wanted.dag_id, flight.stage) for flight in self._flights)
+
     async def quiet(self) -> None:
         """Wait until no call is under way."""
         await self._quiet.wait()
@@ -111,8 +115,8 @@ class Invocations:
         for flight in self._flights:
             flight.cut_off()
 
-    async def invoke(self, call: Call, listener: Listener) -> Outcome:
-        """Trigger a run and wait for its result.
+    async def invoke(self, call: Call, listener: Listener, translate: Translate[T]) -> T:
+        """Trigger a run and wait for its result, of which `translate` makes the answer.
 
         Raises:
             DagInferenceError: One of the contract, with the run's id once it exists.
@@ -123,10 +127,10 @@ class Invocations:
                 flight = Flight(call, listener)
                 return await self._bounded(flight, self._invoke(flight, call, place))
 
-        return await self._observed(call.dag_id, admitted())
+        return await self._observed(call.dag_id, admitted(), translate)
 
-    async def wait(self, attachment: Attachment, listener: Listener) -> Outcome:
-        """Wait for the result of a run that exists.
+    async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
+        """Wait for the result of a run that exists, of which `translate` makes the answer.
 
         Raises:
             DagInferenceError: One of the contract, with the run's id once it is found.
@@ -137,21 +141,25 @@ class Invocations:
                 flight = Flight(attachment, listener)
                 return await self._bounded(flight, self._attach(flight, attachment))
 
-        return await self._observed(attachment.dag_id, admitted())
+        return await self._observed(attachment.dag_id, admitted(), translate)
 
-    async def _observed(self, dag_id: str, work: Coroutine[Any, Any, Outcome]) -> Outcome:
-        """Do the work, and tell how it ends."""
+    async def _observed(
+        self, dag_id: str, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
+    ) -> T:
+        """Do the work, make the answer of it, and tell how it ends."""
         start = time.monotonic()
         try:
             outcome = await work
+            known = time.monotonic()
+            answer = await translate(outcome)
         except DagInferenceError as error:
             self._observer.failed(dag_id, error, time.monotonic() - start)
             raise
         except asyncio.CancelledError:
             self._observer.left(dag_id, time.monotonic() - start)
             raise
-        self._observer.answered(outcome)
-        return outcome
+        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
+        return answer
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -185,6 +193,7 @@ class Invocations:
                 call.dag_id, run_id, every_state=flight.listener.every_state
             ) as follower,
         ):
+            flight.stopwatch.admitted()
             making = self._make_run(flight, call, run_id, follower, attendee)
             if call.cancel_on_deadline or call.cancel_on_disconnect:
                 making = attendee.see_through(making)
@@ -205,6 +214,7 @@ class Invocations:
             ) as follower,
         ):
             attendee.own()
+            flight.stopwatch.admitted()
             try:
                 flight.run = await self._watcher.refresh(follower, dag_id, run_id)
             except NotFound as error:
@@ -309,12 +319,6 @@ class Invocations:
             self._flights.discard(flight)
             if not self._flights:
                 self._quiet.set()
-        log.info(
-            "call_answered",
-            dag_id=outcome.run.dag_id,
-            run_id=outcome.run.run_id,
-            seconds=round(outcome.timing.total.total_seconds(), 3),
-        )
         return outcome
 
     async def _deadline_exceeded(self, flight: Flight) -> DeadlineExceeded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Protocol
 
 from dag_inference.errors import DagInferenceError
@@ -11,8 +12,8 @@ from dag_inference_server.invocation.call import Outcome
 class Observer(Protocol):
     """Is told of every call, once."""
 
-    def answered(self, outcome: Outcome) -> None:
-        """It has its result."""
+    def answered(self, outcome: Outcome, translation: timedelta) -> None:
+        """It has its result, of which the answer was made in so long."""
 
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """It has an error, after so many seconds."""

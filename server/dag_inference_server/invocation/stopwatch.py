@@ -17,6 +17,7 @@ class Stopwatch:
         """Start."""
         self._start = time.monotonic()
         self._arrived_at = datetime.now(UTC)
+        self._admitted = self._start
         self._accepted = self._start
         self._known: float | None = None
         self._known_at: datetime | None = None
@@ -26,6 +27,10 @@ class Stopwatch:
         """Seconds since its making."""
         return time.monotonic() - self._start
 
+    def admitted(self) -> None:
+        """Airflow is about to be asked for the run."""
+        self._admitted = time.monotonic()
+
     def accepted(self) -> None:
         """The run exists."""
         self._accepted = time.monotonic()
@@ -34,6 +39,11 @@ class Stopwatch:
         """It is known that the result is there. The last time counts."""
         self._known = time.monotonic()
         self._known_at = datetime.now(UTC)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known that the result is there."""
+        return self._known is not None
 
     def timing(
         self, run: DagRun, results: Iterable[TaskInstance], instances: Iterable[TaskInstance]
@@ -46,17 +56,19 @@ class Stopwatch:
             instances: All known instances of the run.
         """
         now = time.monotonic()
-        trigger = timedelta(seconds=self._accepted - self._start)
+        admission = timedelta(seconds=self._admitted - self._start)
+        trigger = timedelta(seconds=self._accepted - self._admitted)
         total = timedelta(seconds=now - self._start)
         value_read = timedelta(seconds=now - (self._known or now))
         first = min((i.start_date for i in instances if i.start_date), default=None)
-        last = max((i.end_date for i in results if i.end_date), default=run.end_date)
+        last = last_end(run, results)
         queued = self._between(run.queued_at, first)
         running = self._between(first, last)
         detection = self._between(last, self._known_at)
-        stages = (trigger, queued, running, detection, value_read)
+        stages = (admission, trigger, queued, running, detection, value_read)
         spent = sum((stage for stage in stages if stage), timedelta(0))
         return Timing(
+            admission=admission,
             trigger=trigger,
             queued=queued,
             running=running,
@@ -74,3 +86,8 @@ class Stopwatch:
         if start is None or end is None:
             return None
         return max(end - max(start, self._arrived_at), timedelta(0))
+
+
+def last_end(run: DagRun, results: Iterable[TaskInstance]) -> datetime | None:
+    """When the last of the instances that hold the result ended; without them, the run."""
+    return max((i.end_date for i in results if i.end_date), default=run.end_date)

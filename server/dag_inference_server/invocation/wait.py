@@ -39,7 +39,7 @@ from dag_inference_server.invocation.failure import explain, task_failed
 from dag_inference_server.invocation.interventions import KINDS, ended_by_hand
 from dag_inference_server.invocation.reading import Reader
 from dag_inference_server.invocation.report import FailureReports
-from dag_inference_server.invocation.stopwatch import Stopwatch
+from dag_inference_server.invocation.stopwatch import Stopwatch, last_end
 from dag_inference_server.invocation.verdict import (
     Ended,
     Lost,
@@ -80,6 +80,13 @@ class Flight:
     def __post_init__(self) -> None:
         """Begin to lose patience."""
         self.patience = asyncio.timeout(self.wanted.patience)
+
+    @property
+    def stage(self) -> str:
+        """What the call waits for: its run, the result, or the reading of it."""
+        if self.run_id is None:
+            return "triggering"
+        return "answering" if self.stopwatch.is_known else "waiting"
 
     def why_end(self) -> str | None:
         """Why the run is to be ended if the call gives up now; `None` to keep it."""
@@ -385,7 +392,8 @@ class Wait:
         references = tuple(ResultReference(i.task_id, i.map_index) for i in instances)
         known = self.follower.look().instances.values()
         timing = self.flight.stopwatch.timing(run, instances, known)
-        return Outcome(run, result, references, timing, self.reader.bytes_read)
+        ended_at = last_end(run, instances)
+        return Outcome(run, result, references, timing, ended_at, self.reader.bytes_read)
 
     @property
     def _run(self) -> DagRun:

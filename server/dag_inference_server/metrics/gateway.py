@@ -2,64 +2,110 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, Info
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from dag_inference.errors import DagInferenceError
+from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome
 from dag_inference_server.metrics.buckets import SECONDS
 
 _OTHER = "other"
 _MAX_DAGS = 200
-"""DAGs with series of their own. Each has some 400."""
+"""DAGs with series of their own. Each has some 600."""
+
+_MAX_EARLY = 10_000
+"""Runs that were answered before their end and whose end is still looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
     """What the gateway is doing, read when somebody asks."""
 
-    calls: Mapping[str, int]
-    """In flight, by DAG."""
-    triggers: int
-    """Calls whose run has not been made yet."""
+    calls: Mapping[tuple[str, str], int]
+    """In flight, by DAG and by what they wait for."""
+    rejections: Mapping[str, int]
+    """Calls that were refused so far, by reason."""
     runs: int
     """Runs that are followed."""
     news_age: float
     """Seconds since Airflow was last heard while young runs are followed; else 0."""
+    components: Mapping[str, bool]
+    """Airflow's own parts, and whether each is healthy."""
 
 
 class GatewayMetrics:
-    """Is told of calls and of requests to Airflow."""
+    """Is told of calls, of requests to Airflow, and of the watcher's looks."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the families."""
-        self._stages = Histogram(
-            "dag_inference_stage_seconds",
+    def __init__(
+        self, registry: CollectorRegistry, trace_id: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """Register the families; `trace_id` gives the trace of the call that is told of."""
+        self._trace_id = trace_id
+
+        def histogram(name: str, what: str, *labels: str) -> Histogram:
+            return Histogram(
+                f"dag_inference_{name}_seconds", what, labels, buckets=SECONDS, registry=registry
+            )
+
+        self._stages = histogram(
+            "stage",
             "Where the time of answered calls went, as the answer's timing says.",
-            ("stage", "dag_id"),
-            buckets=SECONDS,
-            registry=registry,
+            *("stage", "dag_id"),
         )
-        self._results = Histogram(
-            "dag_inference_time_to_result_seconds",
+        self._results = histogram(
+            "time_to_result",
             "From the arrival of a call until its answer was ready, by its outcome: OK, a reason "
             "of the contract, or CALLER_LEFT.",
-            ("dag_id", "outcome"),
-            buckets=SECONDS,
-            registry=registry,
+            *("dag_id", "outcome"),
         )
-        self._requests = Histogram(
-            "dag_inference_airflow_request_seconds",
+        self._saved = histogram(
+            "time_saved",
+            "From the answer of a call until the end of its run, for which it did not wait.",
+            "dag_id",
+        )
+        self._requests = histogram(
+            "airflow_request",
             "Requests to Airflow, by their status; none if there was no answer.",
-            ("operation", "status"),
-            buckets=SECONDS,
+            *("operation", "status"),
+        )
+        self._refreshes = Counter(
+            "dag_inference_airflow_token_refreshes",
+            "Tokens that were fetched from Airflow, by whether it gave one.",
+            ("outcome",),
             registry=registry,
         )
+        for outcome in ("ok", "failed"):
+            self._refreshes.labels(outcome)
+        self._looks = Counter(
+            "dag_inference_watcher_looks",
+            "Looks for news, by what they are for and whether Airflow answered.",
+            ("kind", "outcome"),
+            registry=registry,
+        )
+        self._lag = histogram(
+            "watcher_lag",
+            "How old what was known had become when a look replaced it.",
+            "kind",
+        )
+        self._interval = Gauge(
+            "dag_inference_watcher_interval_seconds",
+            "From the last look but one to the last look.",
+            ("kind",),
+            registry=registry,
+        )
+        for kind in ("calls", "streams", "rounds"):
+            self._interval.labels(kind)
+            for outcome in ("ok", "failed"):
+                self._looks.labels(kind, outcome)
         self._up = Gauge(
             "dag_inference_airflow_up",
             "Whether the last request to Airflow was answered, with less than 500.",
@@ -69,31 +115,39 @@ class GatewayMetrics:
             {"version": version("dag-inference-server")}
         )
         self._dags: set[str] = set()
+        self._early: OrderedDict[tuple[str, str], datetime] = OrderedDict()
 
-    def answered(self, outcome: Outcome) -> None:
-        """A call has its result."""
+    def answered(self, outcome: Outcome, translation: timedelta) -> None:
+        """A call has its answer."""
         run, timing = outcome.run, outcome.timing
         dag_id = self._label(run.dag_id, is_real=True)
         for stage, span in (
+            ("admission", timing.admission),
             ("trigger", timing.trigger),
             ("queued", timing.queued),
             ("running", timing.running),
             ("detection", timing.detection),
             ("value_read", timing.value_read),
+            ("translation", translation),
             ("unattributed", timing.unattributed),
         ):
             if span is not None:
                 self._stages.labels(stage, dag_id).observe(span.total_seconds())
         self._results.labels(dag_id, "OK").observe(
-            timing.total.total_seconds(), _exemplar(run.run_id)
+            (timing.total + translation).total_seconds(), self._exemplar(run.run_id)
         )
+        if not run.is_final and outcome.ended_at and timing.detection is not None:
+            answered_at = outcome.ended_at + timing.detection + timing.value_read
+            self._early[run.dag_id, run.run_id] = answered_at
+            if len(self._early) > _MAX_EARLY:
+                self._early.popitem(last=False)
 
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """A call has an error."""
         run_id = error.subject.run_id
         # Only a DAG that has runs is known to exist: anybody can make names up.
         label = self._label(dag_id, is_real=run_id is not None and error.reason != "RUN_NOT_FOUND")
-        self._results.labels(label, error.reason).observe(seconds, _exemplar(run_id))
+        self._results.labels(label, error.reason).observe(seconds, self._exemplar(run_id))
 
     def left(self, dag_id: str, seconds: float) -> None:
         """A caller went away."""
@@ -103,6 +157,27 @@ class GatewayMetrics:
         """A request to Airflow was answered, or not."""
         self._requests.labels(operation, "none" if status is None else status).observe(seconds)
         self._up.set(status is not None and status < 500)
+        if operation == LOGIN:
+            outcome = "ok" if status is not None and status < 300 else "failed"
+            self._refreshes.labels(outcome).inc()
+
+    def looked(self, kind: str, interval: float, lag: float, *, heard: bool) -> None:
+        """The watcher has looked for news."""
+        if heard:
+            self._lag.labels(kind).observe(lag)
+        self._looks.labels(kind, "ok" if heard else "failed").inc()
+        self._interval.labels(kind).set(interval)
+
+    def run_ended(self, run: DagRun) -> None:
+        """A run has ended, perhaps long after its answer."""
+        answered_at = self._early.pop((run.dag_id, run.run_id), None)
+        if answered_at is not None and run.end_date is not None:
+            saved = max(run.end_date - answered_at, timedelta(0))
+            self._saved.labels(self._label(run.dag_id, is_real=True)).observe(saved.total_seconds())
+
+    def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> None:
+        """Show what the gateway is doing whenever somebody looks."""
+        registry.register(_Looking(now, self._label))
 
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:
@@ -112,32 +187,53 @@ class GatewayMetrics:
             return dag_id
         return _OTHER
 
-    def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> None:
-        """Show what the gateway is doing whenever somebody looks."""
-        registry.register(_Looking(now, self._label))
+    def _exemplar(self, run_id: str | None) -> dict[str, str] | None:
+        """The call's trace, and its run if both fit."""
+        exemplar: dict[str, str] = {}
+        for name, value in (("trace_id", self._trace_id()), ("run_id", run_id)):
+            # OpenMetrics allows 128 characters, names included.
+            room = 128 - sum(len(key) + len(text) for key, text in exemplar.items())
+            if value is not None and len(name) + len(value) <= room:
+                exemplar[name] = value
+        return exemplar or None
 
 
 class _Looking:
     """Reads what there is at each scrape, which costs nothing between two."""
 
-    def __init__(self, now: Callable[[], Now], label: Callable[[str], str]) -> None:
+    def __init__(self, now: Callable[[], Now], label: Callable[..., str]) -> None:
         self._now = now
         self._label = label
 
     def collect(self) -> Iterator[Any]:
         now = self._now()
         calls = GaugeMetricFamily(
-            "dag_inference_calls_in_flight", "Calls under way.", labels=["dag_id"]
+            "dag_inference_calls_in_flight",
+            "Calls under way, by what they wait for: triggering, waiting, answering.",
+            labels=["dag_id", "state"],
         )
-        by_label: dict[str, int] = {}
-        for dag_id, count in now.calls.items():
-            label = self._label(dag_id)
-            by_label[label] = by_label.get(label, 0) + count
-        for label, count in sorted(by_label.items()):
-            calls.add_metric([label], count)
+        by_label = Counts[tuple[str, str]]()
+        for (dag_id, state), count in now.calls.items():
+            # Whose run is made is known to exist.
+            by_label[self._label(dag_id, is_real=state != "triggering"), state] += count
+        for labels, count in sorted(by_label.items()):
+            calls.add_metric(labels, count)
         yield calls
+        rejections = CounterMetricFamily(
+            "dag_inference_rejections", "Calls that were refused, by why.", labels=["reason"]
+        )
+        for reason, count in sorted(now.rejections.items()):
+            rejections.add_metric([reason], count)
+        yield rejections
+        components = GaugeMetricFamily(
+            "dag_inference_airflow_component_up",
+            "Whether a part of Airflow is healthy, by what Airflow says.",
+            labels=["component"],
+        )
+        for component, is_up in sorted(now.components.items()):
+            components.add_metric([component], is_up)
+        yield components
         for name, what, value in (
-            ("calls_awaiting_trigger", "Calls whose run has not been made yet.", now.triggers),
             ("watcher_runs", "Runs that are followed.", now.runs),
             (
                 "watcher_news_age_seconds",
@@ -146,8 +242,3 @@ class _Looking:
             ),
         ):
             yield GaugeMetricFamily(f"dag_inference_{name}", what, value=value)
-
-
-def _exemplar(run_id: str | None) -> dict[str, str] | None:
-    # OpenMetrics allows 128 characters, names included.
-    return {"run_id": run_id} if run_id is not None and len(run_id) <= 120 else None

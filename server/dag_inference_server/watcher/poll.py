@@ -11,6 +11,7 @@ import structlog
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import Listings, NotFound, RunFilter
+from dag_inference_server.watcher.observer import WatcherObserver
 from dag_inference_server.watcher.pace import Pace, Rest
 from dag_inference_server.watcher.runs import TrackedRuns
 from dag_inference_server.watcher.tracked import TrackedRun
@@ -18,7 +19,7 @@ from dag_inference_server.watcher.window import Window
 
 log = structlog.get_logger(__name__)
 
-_RUNS_EVERY = timedelta(seconds=0.5)
+_RUNS_EVERY = timedelta(seconds=1)
 """How often runs are listed, beside their task instances, while no call waits for the end of one.
 What ends a run early shows in its tasks, and a listing costs Airflow as much as ten results."""
 
@@ -35,6 +36,8 @@ class Poll:
         runs: TrackedRuns,
         pace: Pace,
         *,
+        kind: str,
+        observer: WatcherObserver,
         task_states: Collection[str] = (),
         run_states: Collection[str] = (),
         follows: Callable[[TrackedRun], bool] = lambda _: True,
@@ -47,6 +50,8 @@ class Poll:
             listings: Where to look.
             runs: Which runs there are.
             pace: How often to look.
+            kind: What the observer knows it by.
+            observer: Is told of each look.
             task_states: States of task instances that are news; empty for all.
             run_states: States of runs, likewise.
             follows: The runs that this poll is for.
@@ -57,6 +62,8 @@ class Poll:
         self._listings = listings
         self._runs = runs
         self._pace = pace
+        self._kind = kind
+        self._observer = observer
         self._task_states = task_states
         self._run_states = run_states
         self._follows = follows
@@ -80,7 +87,7 @@ class Poll:
         """Look, for ever. No answer of Airflow's may end what everybody waits for."""
         window, of_runs = Window(self._listings.now()), Window(self._listings.now())
         clock = asyncio.get_running_loop().time
-        failures = 0
+        failures, before = 0, None
         while True:
             self._work.clear()
             began, now = clock(), self._listings.now()
@@ -89,30 +96,42 @@ class Poll:
                 self._heard_at = None
                 await self._work.wait()
                 window, of_runs = Window(self._listings.now()), Window(self._listings.now())
-                failures = 0
+                failures, before = 0, None
                 continue
             self._heard_at = self._heard_at or began
-            if await self._look(young, window, of_runs, now):
+            lists_runs = self._lists_runs(young, of_runs, now)
+            heard = await self._look(young, window, of_runs if lists_runs else None, now)
+            if before is not None:
+                lag = clock() - self._heard_at
+                self._observer.looked(self._kind, began - before, lag, heard=heard)
+            before = began
+            if heard:
                 failures, self._heard_at = 0, began
             else:
                 failures += 1
             youngest = now - max(run.made for run in young)
-            await self._rest(
-                self._pace.rest(
-                    youngest=youngest.total_seconds(), took=clock() - began, failures=failures
-                )
-            )
+            took = clock() - began
+            if lists_runs and not self._always_lists_runs(young):
+                # Two listings of about the same cost. That one is longer now and then must not
+                # make all news older.
+                took /= 2
+            rest = self._pace.rest(youngest=youngest.total_seconds(), took=took, failures=failures)
+            await self._rest(rest)
+
+    def _always_lists_runs(self, young: Sequence[TrackedRun]) -> bool:
+        """Whether the ends of runs are news that somebody waits for."""
+        return self._every_run or any(run.matters_as_a_whole for run in young)
+
+    def _lists_runs(self, young: Sequence[TrackedRun], of_runs: Window, now: datetime) -> bool:
+        """Whether this look lists runs, beside task instances."""
+        # Airflow's clock, or our idea of it, can go back.
+        is_due = not timedelta(0) <= now - of_runs.last < _RUNS_EVERY
+        return is_due or self._always_lists_runs(young)
 
     async def _look(
-        self, young: Sequence[TrackedRun], window: Window, of_runs: Window, now: datetime
+        self, young: Sequence[TrackedRun], window: Window, of_runs: Window | None, now: datetime
     ) -> bool:
         """Look once; whether anything was heard. What was not, the next look asks for again."""
-        lists_runs = (
-            self._every_run
-            or any(run.matters_as_a_whole for run in young)
-            # Airflow's clock, or our idea of it, can go back.
-            or not timedelta(0) <= now - of_runs.last < _RUNS_EVERY
-        )
         named = len(young) <= self._named
         wanted = RunFilter(
             run_ids=[run.run_id for run in young] if named else [self._listings.prefix],
@@ -126,9 +145,12 @@ class Poll:
                 wanted,
                 task_states=self._task_states,
                 run_states=self._run_states,
-                runs_since=of_runs.since(now) if lists_runs else None,
+                runs_since=of_runs.since(now) if of_runs else None,
             )
             self._runs.tell(changes)
+            for run in changes.runs:
+                if run.is_final:
+                    self._observer.run_ended(run)
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
             log.warning("airflow_poll_failed", error=str(error))
             return False
@@ -137,7 +159,7 @@ class Poll:
             return False
         if not changes.unheard:
             window.looked(now)
-            if lists_runs:
+            if of_runs:
                 of_runs.looked(now)
         return changes.unheard != dag_ids
 

@@ -15,6 +15,7 @@ from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, Listings, NotFound, RunFilter
 from dag_inference_server.airflow.answers import FINAL_TASK_STATES
 from dag_inference_server.airflow.api import ANY
+from dag_inference_server.watcher.observer import WatcherObserver
 from dag_inference_server.watcher.poll import MARGIN
 from dag_inference_server.watcher.runs import TrackedRuns
 from dag_inference_server.watcher.tracked import TrackedRun
@@ -35,41 +36,53 @@ class Rounds:
     """Reads runs by id, some at a time, one request of a kind after the other."""
 
     def __init__(
-        self, api: AirflowApi, listings: Listings, runs: TrackedRuns, *, every: float
+        self,
+        api: AirflowApi,
+        listings: Listings,
+        runs: TrackedRuns,
+        *,
+        every: float,
+        observer: WatcherObserver,
     ) -> None:
         """Go round `every` so many seconds."""
         self._api = api
         self._listings = listings
         self._runs = runs
         self._every = every
+        self._observer = observer
         self._asked_if_paused: dict[str, datetime] = {}
 
     async def go_on(self) -> None:
         """Go round, for ever."""
         clock = asyncio.get_running_loop().time
-        number, took = 0, 0.0
+        number, took, before = 0, 0.0, clock()
         while True:
             # Any number of old runs is read half of the time at most.
             await asyncio.sleep(max(self._every, took))
             began, number = clock(), number + 1
             if self._runs:
-                await self._go_round(sweep=number % _SWEEP_EVERY == 0)
-            took = clock() - began
+                heard = await self._go_round(sweep=number % _SWEEP_EVERY == 0)
+                self._observer.looked("rounds", began - before, clock() - before, heard=heard)
+            took, before = clock() - began, began
 
-    async def _go_round(self, *, sweep: bool) -> None:
-        """Read what there is to read; what fails keeps nothing else from being read."""
-        now, chunk = self._listings.now(), _SMALLEST
-        with _logged():
+    async def _go_round(self, *, sweep: bool) -> bool:
+        """Read what there is to read; what fails keeps nothing else from being read.
+
+        Whether nothing failed.
+        """
+        now, chunk, failures = self._listings.now(), _SMALLEST, list[Exception]()
+        with _logged(failures):
             chunk = await self._listings.chunk()
         for some in _by_dag(self._runs.old(now), chunk):
-            with _logged():
+            with _logged(failures):
                 await self._read(some, every_run=sweep)
         if sweep:
             young = (run for run in self._runs.young(now) if run.run is not None)
-            with _logged():
+            with _logged(failures):
                 await self._read(sorted(young, key=lambda run: run.read_at)[:chunk], every_run=True)
-            with _logged():
+            with _logged(failures):
                 await self._ask_if_paused(now, chunk)
+        return not failures
 
     async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> None:
         """Read what has changed of some runs, and whether they still exist if `every_run`."""
@@ -125,13 +138,15 @@ class Rounds:
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def _logged(failures: list[Exception]) -> Iterator[None]:
     """Nothing that Airflow says may end the rounds."""
     try:
         yield
     except (AirflowUnavailable, AirflowDenied, NotFound) as error:
+        failures.append(error)
         log.warning("airflow_round_failed", error=str(error))
-    except Exception:
+    except Exception as error:
+        failures.append(error)
         log.exception("airflow_round_failed")
 
 

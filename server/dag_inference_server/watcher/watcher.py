@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dag_inference_server.airflow import AirflowApi, DagRun, Listings, TaskInstance
 from dag_inference_server.airflow.answers import FINAL_RUN_STATES, FINAL_TASK_STATES
 from dag_inference_server.together import both
+from dag_inference_server.watcher.observer import WatcherObserver
 from dag_inference_server.watcher.pace import Pace
 from dag_inference_server.watcher.poll import Poll
 from dag_inference_server.watcher.rounds import Rounds
@@ -27,8 +28,10 @@ _NAMED = 50
 class Watcher:
     """One poll for every call in flight, another for streams, and slow rounds by id."""
 
-    def __init__(self, api: AirflowApi, listings: Listings, pace: Pace) -> None:
-        """Know no run yet, and ask at this pace."""
+    def __init__(
+        self, api: AirflowApi, listings: Listings, pace: Pace, observer: WatcherObserver
+    ) -> None:
+        """Know no run yet, and ask at this pace; `observer` is told of each look."""
         self._api = api
         self._listings = listings
         self._runs = TrackedRuns()
@@ -36,6 +39,8 @@ class Watcher:
             listings,
             self._runs,
             pace,
+            kind="calls",
+            observer=observer,
             task_states=FINAL_TASK_STATES,
             run_states=FINAL_RUN_STATES,
         )
@@ -43,11 +48,13 @@ class Watcher:
             listings,
             self._runs,
             pace.slower(2),
+            kind="streams",
+            observer=observer,
             follows=lambda tracked: tracked.has_stream,
             named=_NAMED,
             every_run=True,
         )
-        self._rounds = Rounds(api, listings, self._runs, every=pace.troubled)
+        self._rounds = Rounds(api, listings, self._runs, every=pace.troubled, observer=observer)
 
     @property
     def tracked(self) -> int:

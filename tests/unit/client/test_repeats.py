@@ -203,7 +203,8 @@ async def test_the_callers_options_win(
 
 async def test_what_the_caller_cancels_is_not_repeated(serve: Serve) -> None:
     """A caller that goes has gone."""
-    reached, gone, asked = Event(), Event(), []
+    reached, gone = Event(), Event()
+    asked: list[Any] = []
 
     def hang(request: object, context: grpc.ServicerContext) -> Any:
         asked.append(request)

@@ -139,11 +139,13 @@ async def test_call_tells_kind_run_and_timing(serve: Serve) -> None:
         references=(),
         run=EXPECTED_RUN,
         timing=Timing(
+            admission=None,
             trigger=timedelta(milliseconds=20),
             queued=None,
             running=None,
             detection=None,
             value_read=None,
+            translation=None,
             unattributed=None,
             total=timedelta(seconds=2),
         ),

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from dag_inference import Timing
 
 _COLORS = {
+    "admission": "white",
     "trigger": "blue",
     "queued": "yellow",
     "running": "green",
     "detection": "magenta",
     "value_read": "cyan",
+    "translation": "red",
     "unattributed": "bright_black",
 }
 """The fields of `Timing` that are stages, in their order."""

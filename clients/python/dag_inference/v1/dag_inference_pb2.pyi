@@ -1007,17 +1007,25 @@ class Timing(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ADMISSION_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     DETECTION_FIELD_NUMBER: _builtins.int
     VALUE_READ_FIELD_NUMBER: _builtins.int
+    TRANSLATION_FIELD_NUMBER: _builtins.int
     UNATTRIBUTED_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
+    def admission(self) -> _duration_pb2.Duration:
+        """From the arrival of the call until the gateway asked Airflow for the run:
+        what the DAG is, and whether the conf fits it. The gateway's clock.
+        """
+
+    @_builtins.property
     def trigger(self) -> _duration_pb2.Duration:
-        """From the arrival of the call until Airflow had accepted the run; for `Wait`
-        and `Watch`, until the gateway had read the run. The gateway's clock.
+        """Until Airflow had accepted the run; for `Wait` and `Watch`, until the gateway
+        had read it. The gateway's clock.
         """
 
     @_builtins.property
@@ -1044,6 +1052,10 @@ class Timing(_message.Message):
         """Reading the values. The gateway's clock."""
 
     @_builtins.property
+    def translation(self) -> _duration_pb2.Duration:
+        """Making the answer's message of them. The gateway's clock."""
+
+    @_builtins.property
     def unattributed(self) -> _duration_pb2.Duration:
         """What is left of `total`, if anything is. Never negative."""
 
@@ -1056,17 +1068,19 @@ class Timing(_message.Message):
     def __init__(
         self,
         *,
+        admission: _duration_pb2.Duration | None = ...,
         trigger: _duration_pb2.Duration | None = ...,
         queued: _duration_pb2.Duration | None = ...,
         running: _duration_pb2.Duration | None = ...,
         detection: _duration_pb2.Duration | None = ...,
         value_read: _duration_pb2.Duration | None = ...,
+        translation: _duration_pb2.Duration | None = ...,
         unattributed: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["detection", b"detection", "queued", b"queued", "running", b"running", "total", b"total", "trigger", b"trigger", "unattributed", b"unattributed", "value_read", b"value_read"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "detection", b"detection", "queued", b"queued", "running", b"running", "total", b"total", "translation", b"translation", "trigger", b"trigger", "unattributed", b"unattributed", "value_read", b"value_read"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detection", b"detection", "queued", b"queued", "running", b"running", "total", b"total", "trigger", b"trigger", "unattributed", b"unattributed", "value_read", b"value_read"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "detection", b"detection", "queued", b"queued", "running", b"running", "total", b"total", "translation", b"translation", "trigger", b"trigger", "unattributed", b"unattributed", "value_read", b"value_read"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

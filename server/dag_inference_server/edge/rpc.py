@@ -1,0 +1,119 @@
+"""One RPC from its arrival to its status, and the one line that the log has of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+
+from dag_inference.errors import DagInferenceError, GatewayBug
+from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.edge.status import abort, shortened
+
+log = structlog.get_logger(__name__)
+
+CALL_ID_KEY = "x-request-id"
+"""The key of the caller's own name for its call: what proxies and Airflow's access log know."""
+
+CALL_ID = "call_id"
+"""Its name in the log, on every line of the call."""
+
+_MAX_NAME = 300
+"""Of any name in the log, in bytes."""
+
+_CALL_ID = re.compile(r"[!-~]{1,100}")
+
+
+class Rpc:
+    """What there is to tell of one RPC."""
+
+    def __init__(self, method: str) -> None:
+        """Begin."""
+        self._method = method
+        self._start = time.monotonic()
+        self._about: dict[str, Any] = {}
+
+    def concerns(self, dag_id: str, run_id: str | None = None, request_id: str = "") -> None:
+        """Take in what the request names, however long that is."""
+        named = {"dag_id": dag_id, "run_id": run_id, "request_id": request_id}
+        self._about |= {key: shortened(name, _MAX_NAME) for key, name in named.items() if name}
+
+    def accepted(self, run_id: str) -> None:
+        """Take in that the run exists."""
+        self._about["run_id"] = run_id
+
+    def answered(self, timing: pb.Timing) -> None:
+        """Take in where the time of the call went."""
+        self._about["stages"] = {
+            field.name: round(span.ToTimedelta().total_seconds(), 4)
+            for field, span in timing.ListFields()
+            if field.name != "total"
+        }
+
+    def ok(self) -> None:
+        """It has its answer."""
+        log.info("rpc", code="OK", **self._told())
+
+    def failed(self, error: DagInferenceError) -> None:
+        """It has an error."""
+        subject = error.subject.to_metadata()
+        told = {key: shortened(text, _MAX_NAME) for key, text in subject.items()} | self._told()
+        log.info("rpc", code=error.code.name, reason=error.reason, **told)
+
+    def left(self) -> None:
+        """Its caller went away."""
+        log.info("rpc", code=grpc.StatusCode.CANCELLED.name, **self._told())
+
+    def _told(self) -> dict[str, Any]:
+        seconds = round(time.monotonic() - self._start, 3)
+        return {"method": self._method, **self._about, "seconds": seconds}
+
+
+@asynccontextmanager
+async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Rpc]:
+    """Serve an RPC inside the block: what is raised there becomes its status.
+
+    A bug's text stays in the log, under an id that the caller gets.
+    """
+    # Every RPC is a task of its own, and its context ends with it.
+    structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
+    told = Rpc(method)
+    try:
+        yield told
+    except DagInferenceError as error:
+        told.failed(error)
+        await abort(context, error)
+    except grpc.aio.AbortError:
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        told.left()
+        raise
+    except Exception:
+        incident = uuid.uuid4().hex[:12]
+        log.exception("gateway_bug", incident=incident)
+        bug = GatewayBug(f"incident {incident}")
+        told.failed(bug)
+        await abort(context, bug)
+    else:
+        told.ok()
+
+
+def call_headers() -> dict[str, str]:
+    """What a request to Airflow says of the call that it is made for: its name, for both logs."""
+    call_id = structlog.contextvars.get_contextvars().get(CALL_ID)
+    return {CALL_ID_KEY: call_id} if call_id else {}
+
+
+def _call_id(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The caller's own name for the call, if it has one that can be told; else a new one."""
+    for key, value in context.invocation_metadata() or ():
+        if key == CALL_ID_KEY and isinstance(value, str) and _CALL_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex[:12]

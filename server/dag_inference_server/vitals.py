@@ -1,0 +1,52 @@
+"""How Airflow itself does, as far as its own health endpoint and its answers say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference_server.airflow import AirflowApi, NotFound
+
+log = structlog.get_logger(__name__)
+
+_EVERY = 5.0
+"""Seconds between two looks."""
+
+_NEEDED = ("metadatabase", "scheduler")
+"""Without one of these no run comes to its end. What else there is a DAG may or may not need."""
+
+
+class Vitals:
+    """Asks now and then, and remembers the answer."""
+
+    def __init__(self, api: AirflowApi, tell: Callable[[bool], Awaitable[None]]) -> None:
+        """Know nothing yet; `tell` whether Airflow is well after each look."""
+        self._api = api
+        self._tell = tell
+        self.components: Mapping[str, bool] = {}
+        """Airflow's parts, and whether each is healthy; empty if it does not say."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether runs can be made and come to their ends."""
+        return all(self.components.get(name, False) for name in _NEEDED)
+
+    async def go_on(self) -> None:
+        """Look, for ever. No answer of Airflow's may end it."""
+        while True:
+            was_well = self.is_well
+            try:
+                self.components = await self._api.components()
+            except (AirflowUnavailable, AirflowDenied, NotFound):
+                self.components = {}
+            except Exception:
+                log.exception("airflow_health_failed")
+                self.components = {}
+            if self.is_well != was_well:
+                ill = [name for name, is_up in self.components.items() if not is_up]
+                log.warning("airflow_is_well" if self.is_well else "airflow_is_ill", ill=ill)
+            await self._tell(self.is_well)
+            await asyncio.sleep(_EVERY)

@@ -1,0 +1,49 @@
+"""Reading what a gateway tells Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import aiohttp
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families as classic
+
+from integration.gateway import Gateway
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+async def get(gateway: Gateway, path: str, **headers: str) -> tuple[int, str, str]:
+    """Status, content type and text of a page."""
+    url = f"http://127.0.0.1:{gateway.serving.metrics_port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return answer.status, answer.headers["Content-Type"], await answer.text()
+
+
+class Scraped:
+    """The samples of a scrape."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        """Keep them by name."""
+        self.families = {family.name: family for family in families}
+        self._samples = [sample for family in self.families.values() for sample in family.samples]
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum of the samples of that name that have these labels."""
+        return float(sum(sample.value for sample in self.having(name, **labels)))
+
+    def having(self, name: str, **labels: str) -> Iterator[Any]:
+        """The samples of that name that have these labels."""
+        for sample in self._samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                yield sample
+
+    def values_of(self, label: str) -> set[str]:
+        """Every value that a label has."""
+        return {s.labels[label] for s in self._samples if label in s.labels}
+
+
+async def scrape(gateway: Gateway) -> Scraped:
+    """What Prometheus reads."""
+    return Scraped(classic((await get(gateway, "/metrics"))[2]))

@@ -1,0 +1,167 @@
+"""What the log tells of calls, and what it never does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+from dag_inference_server.settings import ENV_PREFIX
+from fakes.airflow import Dag, FakeAirflow, steps
+from gateway_process import gateway_process
+from integration.statuses import failure
+from integration.waiting import eventually
+
+CANARY = "canary-7d3f"
+
+
+class Logged:
+    """A gateway that logs all it can, as JSON."""
+
+    def __init__(self, target: str, log: Path) -> None:
+        """It listens there, and logs there."""
+        self._log = log
+        self.channel = grpc.aio.insecure_channel(target)
+        self.stub = rpc.DagInferenceStub(self.channel)
+
+    @property
+    def text(self) -> str:
+        """All of the log."""
+        return self._log.read_text()
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The lines of one kind."""
+        lines = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    async def rpc(self, call_id: str) -> dict[str, Any]:
+        """The one line of the call of that name."""
+
+        def found() -> list[dict[str, Any]]:
+            return [line for line in self.lines("rpc") if line["call_id"] == call_id]
+
+        (line,) = await eventually(found)
+        return line
+
+
+@pytest.fixture
+async def logged(airflow: FakeAirflow, tmp_path: Path) -> AsyncIterator[Logged]:
+    """A gateway in a process of its own."""
+    airflow.accounts.password = f"{CANARY}-password"
+    settings = {
+        "AIRFLOW_URL": airflow.url,
+        "AIRFLOW_USERNAME": airflow.accounts.username,
+        "AIRFLOW_PASSWORD": airflow.accounts.password,
+        "SHUTDOWN_GRACE": "0",
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
+    }
+    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
+    log = tmp_path / "log"
+    environment = {"PATH": os.environ["PATH"], **named}
+    async with gateway_process(environment, log) as process:
+        logged = Logged(process.target, log)
+        async with logged.channel:
+            yield logged
+
+
+def named(call_id: str) -> list[tuple[str, str]]:
+    """The metadata of a call with a name."""
+    return [("x-request-id", call_id)]
+
+
+async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
+    """With what it was about, how it ended and where its time went, whichever way it ended."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    parked = airflow.add(Dag("parked"))
+    stub, ok = logged.stub, pb.InvokeRequest(dag_id="dag", request_id="mine")
+    answer = await stub.Invoke(ok, timeout=5, metadata=named("ok"))
+    events = [event async for event in stub.InvokeStream(ok, timeout=5, metadata=named("stream"))]
+    fails = pb.InvokeRequest(dag_id="fails")
+    failed = await failure(stub.Invoke(fails, timeout=5, metadata=named("failed")))
+    await failure(stub.Invoke(pb.InvokeRequest(), timeout=5, metadata=named("invalid")))
+    await failure(stub.ListDags(pb.ListDagsRequest(page_size=-1), metadata=named("list")))
+    call = stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20, metadata=named("left"))
+    run = (await eventually(lambda: parked.made))[0]
+    await airflow.polls(2)
+    call.cancel()
+
+    lines = {
+        call_id: await logged.rpc(call_id)
+        for call_id in ("ok", "stream", "failed", "invalid", "list", "left")
+    }
+
+    told = {
+        call_id: [line.get(key) for key in ("method", "code", "reason", "dag_id", "run_id")]
+        for call_id, line in lines.items()
+    }
+    assert told == {
+        "ok": ["Invoke", "OK", None, "dag", answer.run.run_id],
+        "stream": ["InvokeStream", "OK", None, "dag", events[0].accepted.run.run_id],
+        "failed": ["Invoke", "ABORTED", "TASK_FAILED", "fails", failed.info.metadata["run_id"]],
+        "invalid": ["Invoke", "INVALID_ARGUMENT", "REQUEST_INVALID", None, None],
+        "list": ["ListDags", "INVALID_ARGUMENT", "REQUEST_INVALID", None, None],
+        "left": ["Invoke", "CANCELLED", None, "parked", run.run_id],
+    }
+    assert lines["ok"]["request_id"] == lines["stream"]["request_id"] == "mine"
+    assert lines["failed"]["task_id"] == "predict"
+    stages = {"admission", "trigger", "queued", "running", "detection", "value_read"}
+    assert lines["ok"]["stages"].keys() >= stages | {"translation", "unattributed"}
+    assert all(line["level"] == "info" and line["seconds"] >= 0 for line in lines.values())
+
+
+async def test_a_call_without_a_name(airflow: FakeAirflow, logged: Logged) -> None:
+    """Gets one, and so does a call whose name is none; Airflow is told it with each request."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    await logged.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+    for bad in ("two words", "x" * 101):
+        await logged.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5, metadata=named(bad))
+    await logged.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5, metadata=named("mine"))
+    await logged.rpc("mine")
+
+    names = [line["call_id"] for line in logged.lines("rpc")]
+
+    assert len(set(names)) == 4
+    assert all(len(name) == 12 for name in names[:3])
+    asked = {asked.request.headers.get("x-request-id") for asked in airflow.asked}
+    assert asked >= set(names)
+
+
+async def test_nothing_that_is_nobodys_business(airflow: FakeAirflow, logged: Logged) -> None:
+    """No password, token, conf, result or credential of a caller, at any level."""
+    dag = Dag("dag", script=[steps.finish("predict", {"secret": f"{CANARY}-result"})])
+    airflow.add(dag)
+    raised = ValueError(f"{CANARY}-message")
+    airflow.add(Dag("fails", script=[steps.fail("predict", raises=raised)]))
+    strict = {"n": {"value": 1, "schema": {"type": "integer"}}}
+    airflow.add(Dag("strict", params=strict))
+    conf = json.dumps({"n": f"{CANARY}-conf", f"{CANARY}-key": 1})
+    stub = logged.stub
+    metadata = [("authorization", f"Bearer {CANARY}-header")]
+    for dag_id in ("dag", "fails", "strict"):
+        request = pb.InvokeRequest(dag_id=dag_id, conf_json=conf, request_id="again")
+        for _ in range(2):
+            call = stub.Invoke(request, timeout=5, metadata=metadata)
+            await asyncio.wait([asyncio.ensure_future(_ended(call))])
+    other = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}"}}', request_id="again")
+    assert (await failure(stub.Invoke(other, timeout=5))).reason == "REQUEST_ID_REUSED"
+    bad = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}')
+    assert (await failure(stub.Invoke(bad, timeout=5))).reason == "REQUEST_INVALID"
+    await eventually(lambda: len(logged.lines("rpc")) == 8)
+
+    assert CANARY not in logged.text
+    # What the fake calls its tokens.
+    assert "token-0" not in logged.text
+
+
+async def _ended(call: Any) -> None:
+    await call.code()
