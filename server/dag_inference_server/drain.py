@@ -10,6 +10,7 @@ import grpc
 import structlog
 
 from dag_inference_server.edge.health import Health
+from dag_inference_server.edge.rpc import Rpcs
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.invocation.admission import Admission
 from dag_inference_server.invocation.invocation import Invocations
@@ -40,12 +41,15 @@ class Drain:
         admission: Admission,
         invocations: Invocations,
         attendance: Attendance,
+        *,
+        rpcs: Rpcs,
     ) -> None:
         """End these."""
         self._server = server
         self._health = health
         self._admission = admission
         self._invocations = invocations
+        self._rpcs = rpcs
         self._attendance = attendance
         self._hurry = asyncio.Event()
 
@@ -63,13 +67,13 @@ class Drain:
         # From here on clients open their next connection elsewhere.
         stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))
         cut_off = start + grace - min(_LAST_WORDS, grace / 4)
-        await _first(cut_off - now(), self._hurry.wait(), self._invocations.quiet())
-        if left := self._invocations.in_flight:
+        await _first(cut_off - now(), self._hurry.wait(), self._rpcs.quiet())
+        if left := self._rpcs.count:
             log.warning("calls_cut_off", calls=left)
         # It is the gateway that leaves its callers: their runs go on.
         self._attendance.close()
         self._invocations.end_all()
-        await _first(max(start + grace - now(), _FLUSH), self._invocations.quiet())
+        await _first(max(start + grace - now(), _FLUSH), self._rpcs.quiet())
         await self._server.stop(_FLUSH)
         await stopping
         await self._attendance.finish(_ENDINGS)

@@ -38,7 +38,7 @@ from dag_inference_server.drain import Drain
 from dag_inference_server.edge.health import SERVICE, Health
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
-from dag_inference_server.edge.rpc import call_headers
+from dag_inference_server.edge.rpc import Rpcs, call_headers
 from dag_inference_server.edge.servicer import DagInferenceServicer
 from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
@@ -125,7 +125,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     metrics = GatewayMetrics(registry)
     transport = connect(settings, metrics, call_headers)
     api = AirflowApi(transport)
-    listings = Listings(api, transport, prefix=settings.run_id_prefix)
+    run_ids = RunIds(settings.run_id_prefix)
+    listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
     watcher = Watcher(
         api,
         listings,
@@ -140,7 +141,6 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         reads_logs=settings.task_exceptions,
     )
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
-    run_ids = RunIds(settings.run_id_prefix)
     admission = Admission(
         CallLimits(settings.max_calls, settings.max_calls_per_dag, settings.max_triggers)
     )
@@ -170,7 +170,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         ),
         registry,
     )
-    drain = Drain(server, health, admission, invocations, attendance)
+    rpcs = Rpcs()
+    drain = Drain(server, health, admission, invocations, attendance, rpcs=rpcs)
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
             invocations,
@@ -182,6 +183,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 max_deadline=settings.max_deadline,
                 allow_result_task_ids=settings.allow_result_task_ids,
             ),
+            rpcs=rpcs,
             heartbeat_interval=settings.heartbeat_interval,
         ),
         server,

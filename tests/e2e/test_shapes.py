@@ -128,7 +128,7 @@ def test_watching_a_run_that_has_ended(client: DagInferenceClient) -> None:
 
 @pytest.mark.parametrize(
     ("run_id", "error"),
-    [("grpc-0123456789abcdef", RunNotFound), ("scheduled__2026-01-01", RunNotOurs)],
+    [("grpc-0123456789abcdef0123456789abcdef", RunNotFound), ("scheduled__2026-01-01", RunNotOurs)],
 )
 def test_runs_that_cannot_be_waited_for(
     client: DagInferenceClient, run_id: str, error: type[DagInferenceError]

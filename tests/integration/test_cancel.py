@@ -11,6 +11,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import TEARDOWN_RULE, Dag, FakeAirflow, Kind, Task, faults
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
 
@@ -66,11 +67,11 @@ async def test_a_teardown_still_runs(airflow: FakeAirflow, gateway: Gateway) -> 
 @pytest.mark.parametrize("state", ["success", "failed"])
 async def test_a_run_that_has_ended(airflow: FakeAirflow, gateway: Gateway, state: str) -> None:
     """It stays as it is, its result stays readable, and nothing is sent to Airflow but a GET."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
     run.finish("predict", 1)
     run.end(state)
 
-    response = await gateway.stub.Cancel(cancellation("grpc-1"))
+    response = await gateway.stub.Cancel(cancellation(ours("1")))
 
     assert pb.RunState.Name(response.run.state) == f"RUN_STATE_{state.upper()}"
     assert airflow.count(Kind.PATCH_RUN) == 0
@@ -79,10 +80,10 @@ async def test_a_run_that_has_ended(airflow: FakeAirflow, gateway: Gateway, stat
 
 async def test_twice(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A second one changes nothing and is no error."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
 
-    first = await gateway.stub.Cancel(cancellation("grpc-1", comment="first"))
-    second = await gateway.stub.Cancel(cancellation("grpc-1", comment="second"))
+    first = await gateway.stub.Cancel(cancellation(ours("1"), comment="first"))
+    second = await gateway.stub.Cancel(cancellation(ours("1"), comment="second"))
 
     assert first == second
     assert run.note == "dag-inference: cancelled by request: first"
@@ -90,10 +91,10 @@ async def test_twice(airflow: FakeAirflow, gateway: Gateway) -> None:
 
 async def test_a_cancelled_run_that_is_cleared(airflow: FakeAirflow, gateway: Gateway) -> None:
     """It runs once more, and the note of its first start says nothing of the second one."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
-    await gateway.stub.Cancel(cancellation("grpc-1"))
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    await gateway.stub.Cancel(cancellation(ours("1")))
     run.clear("predict")
-    wait = gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id="grpc-1"), timeout=10)
+    wait = gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=ours("1")), timeout=10)
     await eventually(lambda: airflow.count(Kind.RUN_INSTANCES))
 
     run.fail("predict")
@@ -104,19 +105,19 @@ async def test_a_cancelled_run_that_is_cleared(airflow: FakeAirflow, gateway: Ga
 @pytest.mark.parametrize(
     ("request_", "code", "reason"),
     [
-        (cancellation("grpc-none"), StatusCode.NOT_FOUND, "RUN_NOT_FOUND"),
-        (cancellation("grpc-1", "nope"), StatusCode.NOT_FOUND, "RUN_NOT_FOUND"),
+        (cancellation(ours("none")), StatusCode.NOT_FOUND, "RUN_NOT_FOUND"),
+        (cancellation(ours("1"), "nope"), StatusCode.NOT_FOUND, "RUN_NOT_FOUND"),
         (cancellation("manual__1"), StatusCode.FAILED_PRECONDITION, "RUN_NOT_OURS"),
-        (cancellation("grpc-1", "other"), StatusCode.PERMISSION_DENIED, "DAG_NOT_ALLOWED"),
+        (cancellation(ours("1"), "other"), StatusCode.PERMISSION_DENIED, "DAG_NOT_ALLOWED"),
         (cancellation(""), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
-        (cancellation("grpc-1", ""), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
+        (cancellation(ours("1"), ""), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
         (cancellation("grpc-../1"), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
         (
-            cancellation("grpc-1", comment="x" * 257),
+            cancellation(ours("1"), comment="x" * 257),
             StatusCode.INVALID_ARGUMENT,
             "REQUEST_INVALID",
         ),
-        (cancellation("grpc-1", comment="\0"), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
+        (cancellation(ours("1"), comment="\0"), StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -131,7 +132,7 @@ async def test_bad_requests(
     """They end nothing, and say why."""
     for name in ("dag", "other"):
         dag = airflow.add(Dag(name))
-        for run_id in ("grpc-1", "manual__1"):
+        for run_id in (ours("1"), "manual__1"):
             dag.trigger(run_id, {})
 
     failed = await failure(gateway.stub.Cancel(request_, timeout=5))
@@ -153,21 +154,21 @@ async def test_airflow_in_trouble(
     airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault, code: StatusCode, reason: str
 ) -> None:
     """The error names the run."""
-    airflow.add(Dag("dag")).trigger("grpc-1", {})
+    airflow.add(Dag("dag")).trigger(ours("1"), {})
     airflow.faults.add(fault, Kind.PATCH_RUN)
 
-    failed = await failure(gateway.stub.Cancel(cancellation("grpc-1"), timeout=3))
+    failed = await failure(gateway.stub.Cancel(cancellation(ours("1")), timeout=3))
 
     assert (failed.code, failed.reason) == (code, reason)
-    assert failed.metadata == {"dag_id": "dag", "run_id": "grpc-1"}
+    assert failed.metadata == {"dag_id": "dag", "run_id": ours("1")}
 
 
 async def test_an_answer_that_is_lost(airflow: FakeAirflow, gateway: Gateway) -> None:
     """It is asked for again, and the run is ended once."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
     airflow.faults.add(faults.garbled(), Kind.PATCH_RUN, times=1)
 
-    response = await gateway.stub.Cancel(cancellation("grpc-1"), timeout=5)
+    response = await gateway.stub.Cancel(cancellation(ours("1")), timeout=5)
 
     assert response.run.state == pb.RUN_STATE_FAILED
     assert run.state == "failed"

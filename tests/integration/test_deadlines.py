@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Awaitable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from grpc import StatusCode
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.edge.requests import Limits, read_invoke
 from fakes.airflow import Dag, FakeAirflow, Kind
 from integration.gateway import Gateway
 from integration.statuses import Failure, failure
@@ -102,3 +105,16 @@ async def test_less_than_a_round_trip(
 
 async def _answer(gateway: Gateway) -> pb.InvokeResponse:
     return await gateway.stub.Invoke(REQUEST, timeout=10)
+
+
+async def test_reading_a_large_conf_takes_its_share() -> None:
+    """The wait ends before the caller's clock rings, however long its conf took to read."""
+    ends = time.monotonic() + 10
+    request = pb.InvokeRequest(dag_id="dag", conf_json=json.dumps({"n": [*range(400_000)]}))
+
+    def left() -> float:
+        return ends - time.monotonic()
+
+    call = await read_invoke(request, left, Limits(300, 3600, allow_result_task_ids=True))
+
+    assert call.patience < left()

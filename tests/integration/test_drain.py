@@ -15,8 +15,9 @@ from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults
 from integration.gateway import Gateway, running, settings_for
+from integration.run_ids import ours
 from integration.statuses import failure
-from integration.waiting import eventually, first_run
+from integration.waiting import eventually, first_run, never
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
 
@@ -40,6 +41,27 @@ async def test_calls_in_flight_may_finish(airflow: FakeAirflow, gateway: Gateway
     assert refused.metadata == {"dag_id": "dag"}
     assert MessageToDict(answer.result) == {"return_value": "in time"}
     assert len(dag.made) == 1
+
+
+@pytest.mark.parametrize("settings", [{"shutdown_grace": 20}])
+async def test_a_cancel_may_finish(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """As any other call of the service: nothing that was taken in is cut off before its time."""
+    await gateway.ready()
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    release = asyncio.Event()
+    airflow.faults.add(faults.held_until(release), Kind.PATCH_RUN)
+    call = gateway.stub.Cancel(pb.CancelRequest(dag_id="dag", run_id=run.run_id), timeout=15)
+    await eventually(lambda: airflow.count(Kind.PATCH_RUN))
+
+    gateway.end()
+    async with asyncio.timeout(5):
+        while await gateway.health() != "NOT_SERVING":  # noqa: ASYNC110 - by a call each time
+            await asyncio.sleep(0.01)
+    # Longer than it takes to send what is on its way out.
+    await never(call.done, within=1.2)
+    release.set()
+
+    assert (await call).run.state == pb.RUN_STATE_FAILED
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 20}])

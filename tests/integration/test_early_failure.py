@@ -10,6 +10,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.statuses import failure
 from integration.waiting import first_run
 
@@ -101,8 +102,8 @@ async def test_a_mapped_task_that_failed_before_it_was_expanded(
     dag = airflow.add(
         Dag("dag", Task("work", ["predict"], is_mapped=True), Task("predict"), Task("other"))
     )
-    run = dag.trigger("grpc-mine", {})
-    for_other = pb.WaitRequest(dag_id="dag", run_id="grpc-mine", result_task_ids=["other"])
+    run = dag.trigger(ours("mine"), {})
+    for_other = pb.WaitRequest(dag_id="dag", run_id=ours("mine"), result_task_ids=["other"])
     other = asyncio.create_task(_wait(gateway, for_other))
     await airflow.polls(2)
     run.set_state("work", "upstream_failed")
@@ -111,7 +112,7 @@ async def test_a_mapped_task_that_failed_before_it_was_expanded(
     for index in range(2):
         run.finish("work", index, index)
 
-    for_predict = pb.WaitRequest(dag_id="dag", run_id="grpc-mine", result_task_ids=["predict"])
+    for_predict = pb.WaitRequest(dag_id="dag", run_id=ours("mine"), result_task_ids=["predict"])
     answer = asyncio.create_task(_wait(gateway, for_predict))
     await airflow.polls(3)
     run.finish("predict", "at last")

@@ -181,3 +181,82 @@ async def test_a_channel_that_repeats_by_itself(
     assert failed.reason == "AIRFLOW_UNAVAILABLE"
     # Four tries are the gateway's own.
     assert (airflow.count(kind) > 4) == repeats
+
+
+@pytest.mark.parametrize("happens", ["paused", "broken", "params", "stale"])
+async def test_the_dag_can_no_longer_be_called(
+    airflow: FakeAirflow, gateway: Gateway, happens: str
+) -> None:
+    """A repeated call still finds its run, which was made before; a new one makes none."""
+    dag = airflow.add(Dag("dag", script=DONE))
+    first = await gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 1}'), timeout=5)
+    before = await gateway.stub.DescribeDag(pb.DescribeDagRequest(dag_id="dag"))
+    _happen(dag, happens)
+    await _until_it_is_known(gateway, before)
+
+    again = await gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 1}'), timeout=5)
+    other = await failure(
+        gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 2}'), timeout=5)
+    )
+    fresh = await failure(
+        gateway.stub.Invoke(call(request_id="yours", conf_json='{"n": 1}'), timeout=5)
+    )
+
+    assert again.run.run_id == first.run.run_id
+    assert MessageToDict(again.result) == {"a": 1}
+    assert other.reason == "REQUEST_ID_REUSED"
+    assert other.metadata["run_id"] == first.run.run_id
+    assert fresh.reason in {"DAG_PAUSED", "DAG_BROKEN", "CONF_INVALID"}
+    assert "run_id" not in fresh.metadata
+    assert len(dag.made) == 1
+
+
+def _happen(dag: Dag, what: str) -> None:
+    match what:
+        case "paused":
+            dag.is_paused = True
+        case "broken":
+            dag.has_import_errors = True
+        case "stale":
+            dag.is_stale = True
+        case "params":
+            dag.params = {"n": {"value": "one", "schema": {"type": "string"}}}
+
+
+async def _until_it_is_known(gateway: Gateway, before: pb.DescribeDagResponse) -> None:
+    """What the gateway knows of the DAG may be a second old."""
+    asked = pb.DescribeDagRequest(dag_id="dag")
+    async with asyncio.timeout(5):
+        while (await gateway.stub.DescribeDag(asked)).dag == before.dag:  # noqa: ASYNC110 - by a call
+            await asyncio.sleep(0.05)
+
+
+async def test_broken_between_two_tries(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Airflow refuses the repeated trigger of a run that is there: the call goes on with it."""
+    airflow.faults.add(
+        faults.refused(400, "DAG with dag_id: 'dag' has import errors"), Kind.TRIGGER
+    )
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, times=1)
+    dag = airflow.add(Dag("dag", script=DONE))
+
+    response = await gateway.stub.Invoke(call(), timeout=5)
+
+    assert [run.run_id for run in dag.made] == [response.run.run_id]
+    assert airflow.count(Kind.TRIGGER) == 2
+
+
+async def test_another_calls_run_is_never_named(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Whose deadline passes while it is not known that the run has its conf gets no run id."""
+    dag = airflow.add(Dag("dag"))
+    first = gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 1}'), timeout=30)
+    await eventually(lambda: dag.made)
+    await airflow.polls(2)
+    airflow.faults.add(faults.hanging(), Kind.RUN)
+
+    failed = await failure(
+        gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 2}'), timeout=1)
+    )
+    first.cancel()
+
+    assert failed.reason == "DEADLINE_EXCEEDED"
+    assert "run_id" not in failed.metadata

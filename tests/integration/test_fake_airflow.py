@@ -11,11 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from fakes.airflow import Dag, FakeAirflow, Run, Task, answers
+from integration.run_ids import ours
 
 
 def run() -> Run:
     """A run with a value."""
-    made = Dag("dag", Task("predict"), tags=["result:predict"]).trigger("grpc-1", {"a": 1})
+    made = Dag("dag", Task("predict"), tags=["result:predict"]).trigger(ours("1"), {"a": 1})
     made.log("predict", "caught", ValueError("handled"))
     made.finish("predict", 1)
     made.end("success")

@@ -14,6 +14,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
+from integration.run_ids import ours
 from integration.scraping import scrape
 from integration.statuses import ended, failure
 from integration.waiting import eventually, first_run, never
@@ -224,6 +225,45 @@ async def test_airflow_is_away_when_the_caller_leaves(
     await eventually(lambda: run.state == "failed", timeout=20)
 
 
+@pytest.mark.parametrize("request_id", ["", "mine"])
+async def test_the_trigger_is_never_answered(
+    airflow: FakeAirflow, gateway: Gateway, request_id: str
+) -> None:
+    """The run that it made is found once Airflow answers again, and ended."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    airflow.faults.add(faults.database_error(), Kind.TRIGGER)
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, times=1)
+    airflow.faults.add(faults.database_error(), Kind.RUN)
+    call = gateway.stub.Invoke(request(request_id, on_disconnect=DISCONNECT), timeout=30)
+    run = await first_run(dag)
+    call.cancel()
+    await eventually(lambda: airflow.count(Kind.RUN) > 1, timeout=20)
+
+    airflow.faults.clear()
+
+    await eventually(lambda: run.state == "failed", timeout=20)
+    assert len(dag.made) == 1
+
+
+async def test_a_crowd_leaves(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes to end all of their runs: only a run's own turns count."""
+    monkeypatch.setattr("dag_inference_server.ending.attendance._GIVE_UP_AFTER", 0.2)
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    calls = [gateway.stub.Invoke(request(on_disconnect=DISCONNECT), timeout=30) for _ in range(20)]
+    await eventually(lambda: len(dag.made) == 20)
+    await airflow.polls(2)
+    airflow.faults.add(faults.delayed(0.05), Kind.PATCH_RUN)
+
+    for call in calls:
+        call.cancel()
+
+    await eventually(lambda: {run.state for run in dag.made} == {"failed"}, timeout=20)
+
+
 async def test_somebody_comes_while_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Who attaches before the run could be ended keeps it, until that call has left, too."""
     dag = airflow.add(Dag("dag"))
@@ -309,8 +349,8 @@ async def test_attached_calls_can_want_it_too(
     airflow: FakeAirflow, gateway: Gateway, method: str
 ) -> None:
     """`Wait` and `Watch` have the same two options."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
-    asked = pb.WaitRequest(dag_id="dag", run_id="grpc-1", on_disconnect=DISCONNECT)
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    asked = pb.WaitRequest(dag_id="dag", run_id=ours("1"), on_disconnect=DISCONNECT)
     call = getattr(gateway.stub, method)(asked, timeout=30)
     await eventually(lambda: airflow.count(Kind.RUN))
     await airflow.polls(2)

@@ -14,6 +14,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.gateway import CannotListen
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway, running, settings_for
+from integration.run_ids import ours
 from integration.scraping import OPENMETRICS, Scraped, get, scrape
 from integration.statuses import failure
 from integration.waiting import eventually
@@ -233,7 +234,7 @@ async def test_names_that_are_made_up_make_no_series(
     airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
     await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
     await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="nowhere"), timeout=5))
-    await failure(gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id="grpc-1"), timeout=5))
+    await failure(gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=ours("1")), timeout=5))
     before = await scrape(gateway)
     names = [f"made-up-{number}" for number in range(2000)]
 

@@ -14,6 +14,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Run, Task, faults, steps
 from fakes.airflow.state import TEARDOWN_RULE
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.statuses import failure
 from integration.waiting import first_run
 
@@ -68,7 +69,7 @@ async def test_expanded_anew_to_more(airflow: FakeAirflow, gateway: Gateway) -> 
 async def test_the_leaf_of_another_version(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A run of a version whose result task nobody knows any more gets no empty answer."""
     dag = airflow.add(Dag("dag", Task("predict")))
-    run = dag.trigger("grpc-before", {})
+    run = dag.trigger(ours("before"), {})
     dag.new_version(Task("predict"), Task("more"))
     run.finish("predict", {"a": 1})
     run.end("success")
@@ -87,7 +88,7 @@ async def test_the_leaf_of_another_version(airflow: FakeAirflow, gateway: Gatewa
 async def test_what_is_a_teardown_now_was_none_then(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A failed task is not excused by what it became in a newer version."""
     dag = airflow.add(Dag("dag", Task("work"), Task("clean", trigger_rule="all_done")))
-    run = dag.trigger("grpc-before", {})
+    run = dag.trigger(ours("before"), {})
     dag.new_version(Task("work", trigger_rule=TEARDOWN_RULE), Task("clean"))
     run.fail("work")
     run.finish("clean")
@@ -125,7 +126,7 @@ async def test_errors_that_are_shared_name_each_callers_own_run(
 ) -> None:
     """Calls that fail by one and the same request to Airflow still have their own run ids."""
     dag = airflow.add(Dag("dag"))
-    runs = [dag.trigger(f"grpc-{number}", {}) for number in range(4)]
+    runs = [dag.trigger(ours(str(number)), {}) for number in range(4)]
     await gateway.ready()
     airflow.faults.add(faults.database_error(), Kind.DAG)
 

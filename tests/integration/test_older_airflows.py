@@ -13,6 +13,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.cases import ROUNDS
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.waiting import eventually, first_run
 
 EVERY = pytest.mark.parametrize("version", ["3.1.0", "3.1.8", "3.2.1", "3.2.2", "3.3.2"])
@@ -48,7 +49,7 @@ async def test_a_run_that_is_deleted(
 ) -> None:
     """It is missed by the rounds, and the runs beside it are not."""
     dag = airflow.add(Dag("dag"))
-    runs = [dag.trigger(f"grpc-{number}", {}) for number in range(15)]
+    runs = [dag.trigger(ours(str(number)), {}) for number in range(15)]
     for run in runs:
         run.run_after -= age
     calls = [

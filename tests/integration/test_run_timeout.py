@@ -12,6 +12,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults
 from integration.gateway import Gateway, running, settings_for
+from integration.run_ids import ours
 from integration.statuses import failure
 from integration.waiting import eventually, first_run, never
 
@@ -75,8 +76,8 @@ async def test_after_a_restart(airflow: FakeAirflow) -> None:
         await airflow.polls(1)
         call.cancel()
     others = [
-        dag.trigger("grpc-2", {}),
-        dag.trigger("grpc-3", {}, note=str(run.note).replace("1 s", "1000 s")),
+        dag.trigger(ours("2"), {}),
+        dag.trigger(ours("3"), {}, note=str(run.note).replace("1 s", "1000 s")),
         dag.trigger("grpcs-4", {}, note=run.note),
         dag.trigger("manual__1", {}, note=run.note),
     ]
@@ -132,7 +133,7 @@ async def test_a_note_that_somebody_wrote(airflow: FakeAirflow) -> None:
     """No note can keep a gateway from its work, not even at its start."""
     dag = airflow.add(Dag("dag"))
     for number, limit in enumerate(("99999999", "9" * 30, "-1", "1e9")):
-        dag.trigger(f"grpc-{number}", {}, note=f"dag-inference: run_timeout {limit} s")
+        dag.trigger(ours(str(number)), {}, note=f"dag-inference: run_timeout {limit} s")
 
     async with running(settings_for(airflow)) as gateway:
         failed = await failure(gateway.stub.Invoke(request(300), timeout=10))

@@ -17,6 +17,7 @@ from dag_inference_server.gateway import connect
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from fakes.airflow import Dag, FakeAirflow, Kind, answers, faults, steps
 from integration.gateway import Gateway, settings_for
+from integration.run_ids import ours
 from integration.statuses import Failure, failure
 
 BAD = ValueError("bad input")
@@ -119,7 +120,7 @@ async def test_slow_logs_hold_up_nothing_else(
 async def test_several_calls_read_one_log(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Calls that wait for one run, and those that come a little later, share one reading."""
     dag = airflow.add(Dag("dag"))
-    run = dag.trigger("grpc-1", {})
+    run = dag.trigger(ours("1"), {})
     calls = [asyncio.create_task(wait(gateway, "dag", run.run_id)) for _ in range(5)]
     await airflow.polls(2)
     run.fail("predict", raises=BAD)
@@ -147,9 +148,9 @@ async def test_a_run_that_is_made_again(airflow: FakeAirflow, gateway: Gateway) 
     """One of the same id has nothing of the one that was deleted."""
     dag = airflow.add(Dag("dag"))
     for raised in (BAD, KeyError("x")):
-        run = dag.trigger("grpc-1", {})
+        run = dag.trigger(ours("1"), {})
         run.fail("predict", raises=raised)
-        failed = await wait(gateway, "dag", "grpc-1")
+        failed = await wait(gateway, "dag", ours("1"))
         assert failed.metadata["exception_type"] == type(raised).__name__
         run.delete()
 
@@ -200,7 +201,7 @@ async def test_the_client_library(airflow: FakeAirflow, gateway: Gateway) -> Non
 @pytest.mark.parametrize(("time_left", "asks"), [(60, 1), (0, 0), (-1, 0)])
 async def test_a_call_whose_time_is_over(airflow: FakeAirflow, time_left: float, asks: int) -> None:
     """What is known goes out in time, rather than DEADLINE_EXCEEDED for the sake of more."""
-    run = airflow.add(Dag("dag")).trigger("grpc-1", {})
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
     run.fail("predict", raises=BAD)
     instance = TaskInstance.model_validate(answers.task_instance(run, run.instance("predict")))
     transport = connect(settings_for(airflow))

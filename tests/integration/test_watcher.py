@@ -15,6 +15,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Asked, Dag, FakeAirflow, Kind, faults, steps
 from integration.cases import ROUNDS
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.waiting import eventually, first_run, never
 
 POLLS = 10
@@ -152,7 +153,7 @@ async def test_old_runs_are_read_by_id(airflow: FakeAirflow, gateway: Gateway) -
 async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Only rounds go on, in which each run is asked for once."""
     dag = airflow.add(Dag("dag"))
-    old = [dag.trigger(f"grpc-{number}", {}) for number in range(120)]
+    old = [dag.trigger(ours(str(number)), {}) for number in range(120)]
     for run in old:
         run.run_after -= timedelta(hours=2)
     requests = [pb.WaitRequest(dag_id="dag", run_id=run.run_id) for run in old]
@@ -182,7 +183,7 @@ async def test_old_runs_alone_are_not_polled_for(airflow: FakeAirflow, gateway: 
 async def test_a_dag_whose_old_runs_cannot_be_read(airflow: FakeAirflow, gateway: Gateway) -> None:
     """It keeps the rounds from no other: not from old runs, not from young ones."""
     dags = [airflow.add(Dag(name)) for name in ("a", "b", "c")]
-    runs = [dag.trigger(f"grpc-{dag.dag_id}", {}) for dag in dags]
+    runs = [dag.trigger(ours(str(dag.dag_id)), {}) for dag in dags]
     for run in runs[:2]:
         run.run_after -= timedelta(hours=2)
     requests = [pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id) for run in runs]

@@ -7,7 +7,7 @@ repeated: the watcher asks again anyway, and knows when.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -81,8 +81,16 @@ class Changes:
 class Listings:
     """Lists runs and task instances. Raises as `AirflowApi` does."""
 
-    def __init__(self, api: AirflowApi, transport: Transport, *, prefix: str) -> None:
-        """List runs of Airflow whose ids begin with `prefix`."""
+    def __init__(
+        self,
+        api: AirflowApi,
+        transport: Transport,
+        *,
+        prefix: str,
+        is_ours: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """List runs of Airflow whose ids begin with `prefix`, and of them those that are ours."""
+        self._is_ours = is_ours
         self.prefix = prefix
         self._api = api
         self._transport = transport
@@ -114,7 +122,7 @@ class Listings:
             filters = {"run_id_pattern": self.prefix}
         read = partial(self._page, DagRunPage, self._runs, ANY)
         runs = await all_pages(read, state=["queued", "running"], **filters)
-        return [run for run in runs if run.run_id.startswith(f"{self.prefix}-")]
+        return [run for run in runs if self._is_ours(run.run_id)]
 
     async def chunk(self) -> int:
         """How many runs `by_id` may be asked for at once."""

@@ -220,11 +220,14 @@ class Catalog:
     async def _own_plan(self, details: DagDetails) -> tuple[Plan, DagDetails]:
         """The plan that the DAG itself makes, and the details that it was made with."""
         subject = Subject(details.dag_id)
+        is_newest = True
         for _ in range(_READINGS):
             try:
+                if not is_newest:
+                    details = await self._api.dag(details.dag_id)
                 return await self._structure(_edition(details)), details
             except _Reparsed:
-                details = await self._api.dag(details.dag_id)
+                is_newest = False
             except NotFound as error:
                 raise DagNotFound(
                     f"Airflow no longer has the DAG {details.dag_id}", subject=subject

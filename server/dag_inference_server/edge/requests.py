@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,6 +50,8 @@ _FORMATS = {
 
 
 _Request: TypeAlias = pb.InvokeRequest | pb.WaitRequest
+TimeRemaining: TypeAlias = Callable[[], float | None]
+"""Seconds until the caller's deadline; `None` if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ class Limits:
 
 
 async def read_invoke(
-    request: pb.InvokeRequest, time_remaining: float | None, limits: Limits
+    request: pb.InvokeRequest, time_remaining: TimeRemaining, limits: Limits
 ) -> Call:
     """Turn a request into a call.
 
     Args:
         request: What came over the wire.
-        time_remaining: Seconds until the caller's deadline; `None` if it has none.
+        time_remaining: Tells the seconds until the caller's deadline.
         limits: What the operator allows.
 
     Raises:
@@ -88,7 +90,8 @@ async def read_invoke(
     run_timeout = check.run_timeout(request)
     check.done()
     return Call(
-        **_wanted(request, time_remaining, limits),
+        # Only now: a large conf has taken its share of the time.
+        **_wanted(request, time_remaining(), limits),
         conf=conf,
         is_large=is_large,
         request_id=request.request_id or None,
@@ -96,17 +99,17 @@ async def read_invoke(
     )
 
 
-def read_wait(request: pb.WaitRequest, time_remaining: float | None, limits: Limits) -> Attachment:
+def read_wait(request: pb.WaitRequest, time_remaining: TimeRemaining, limits: Limits) -> Attachment:
     """Turn a request into an attachment, as `read_invoke`."""
     check = _Check()
     check.wanted(request)
     check.run_id(request.run_id)
     check.done()
-    return Attachment(**_wanted(request, time_remaining, limits), run_id=request.run_id)
+    return Attachment(**_wanted(request, time_remaining(), limits), run_id=request.run_id)
 
 
 def read_cancel(
-    request: pb.CancelRequest, time_remaining: float | None, limits: Limits
+    request: pb.CancelRequest, time_remaining: TimeRemaining, limits: Limits
 ) -> Cancellation:
     """Turn a request into a cancellation, as `read_invoke`."""
     check = _Check()
@@ -118,7 +121,7 @@ def read_cancel(
         dag_id=request.dag_id,
         run_id=request.run_id,
         comment=request.comment,
-        patience=patience(time_remaining, limits),
+        patience=patience(time_remaining(), limits),
     )
 
 

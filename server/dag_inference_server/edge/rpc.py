@@ -105,6 +105,35 @@ async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Async
         told.ok()
 
 
+class Rpcs:
+    """The RPCs of the service that are under way, so that none is lost when the gateway goes."""
+
+    def __init__(self) -> None:
+        """None is."""
+        self.count = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @asynccontextmanager
+    async def serve(
+        self, method: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Rpc]:
+        """Serve one inside the block, as `rpc` does."""
+        self.count += 1
+        self._quiet.clear()
+        try:
+            async with rpc(method, context) as told:
+                yield told
+        finally:
+            self.count -= 1
+            if not self.count:
+                self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until none is under way."""
+        await self._quiet.wait()
+
+
 def call_headers() -> dict[str, str]:
     """What a request to Airflow says of the call that it is made for: its name, for both logs."""
     call_id = structlog.contextvars.get_contextvars().get(CALL_ID)

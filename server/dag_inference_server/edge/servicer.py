@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -22,7 +23,7 @@ from dag_inference_server.edge.requests import (
     within,
 )
 from dag_inference_server.edge.responses import Responses
-from dag_inference_server.edge.rpc import Rpc, rpc
+from dag_inference_server.edge.rpc import Rpc, Rpcs
 from dag_inference_server.edge.stream import EventStream
 from dag_inference_server.invocation.call import Accepted, Outcome, Translate, Wanted
 from dag_inference_server.invocation.invocation import Invocations
@@ -43,6 +44,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         responses: Responses,
         limits: Limits,
         *,
+        rpcs: Rpcs,
         heartbeat_interval: float,
     ) -> None:
         """Serve `invocations`; streams are quiet for `heartbeat_interval` seconds at most."""
@@ -51,6 +53,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         self._listing = listing
         self._responses = responses
         self._limits = limits
+        self._rpcs = rpcs
         self._heartbeat_interval = heartbeat_interval
 
     async def Invoke(  # noqa: N802
@@ -59,9 +62,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.InvokeRequest, pb.InvokeResponse],
     ) -> pb.InvokeResponse:
         """Trigger a run and answer with its result."""
-        async with rpc("Invoke", context) as told:
+        async with self._rpcs.serve("Invoke", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, context.time_remaining(), self._limits)
+            call = await read_invoke(request, context.time_remaining, self._limits)
             quiet, translate = _Quiet(context, told), self._translating(call, told)
             return await self._invocations.invoke(call, quiet, translate)
 
@@ -71,9 +74,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeResponse],
     ) -> pb.InvokeResponse:
         """Answer with the result of a run that exists."""
-        async with rpc("Wait", context) as told:
+        async with self._rpcs.serve("Wait", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, context.time_remaining(), self._limits)
+            attachment = read_wait(request, context.time_remaining, self._limits)
             quiet, translate = _Quiet(context, told), self._translating(attachment, told)
             return await self._invocations.wait(attachment, quiet, translate)
 
@@ -83,9 +86,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.InvokeRequest, pb.InvokeStreamResponse],
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Trigger a run and show every step until its result."""
-        async with rpc("InvokeStream", context) as told:
+        async with self._rpcs.serve("InvokeStream", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, context.time_remaining(), self._limits)
+            call = await read_invoke(request, context.time_remaining, self._limits)
             stream, translate = self._stream(context, told), self._translating(call, told)
             work = self._invocations.invoke(call, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -98,9 +101,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.WaitRequest, pb.InvokeStreamResponse],
     ) -> AsyncIterator[pb.InvokeStreamResponse]:
         """Show where a run that exists stands, and every step from there on."""
-        async with rpc("Watch", context) as told:
+        async with self._rpcs.serve("Watch", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, context.time_remaining(), self._limits)
+            attachment = read_wait(request, context.time_remaining, self._limits)
             stream, translate = self._stream(context, told), self._translating(attachment, told)
             work = self._invocations.wait(attachment, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -113,9 +116,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse],
     ) -> pb.CancelResponse:
         """End a run."""
-        async with rpc("Cancel", context) as told:
+        async with self._rpcs.serve("Cancel", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            cancellation = read_cancel(request, context.time_remaining(), self._limits)
+            cancellation = read_cancel(request, context.time_remaining, self._limits)
             run = await self._invocations.cancel(cancellation)
             return pb.CancelResponse(run=self._responses.run(run))
 
@@ -125,7 +128,10 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.ListDagsRequest, pb.ListDagsResponse],
     ) -> pb.ListDagsResponse:
         """List the DAGs that are served."""
-        async with rpc("ListDags", context), within(context.time_remaining(), self._limits):
+        async with (
+            self._rpcs.serve("ListDags", context),
+            within(context.time_remaining(), self._limits),
+        ):
             wish = read_list(request)
             return listed(*await self._listing.page(wish.size, wish.tags, wish.place), wish.tags)
 
@@ -136,7 +142,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     ) -> pb.DescribeDagResponse:
         """Say how one DAG is called."""
         limited = within(context.time_remaining(), self._limits)
-        async with rpc("DescribeDag", context) as told, limited:
+        async with self._rpcs.serve("DescribeDag", context) as told, limited:
             told.concerns(request.dag_id)
             return described(await self._catalog.describe(read_describe(request)))
 
@@ -175,4 +181,13 @@ class _Quiet:
 async def _accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id: str) -> None:
     """Tell the caller and the log that the run exists."""
     told.accepted(run_id)
-    await context.send_initial_metadata(((RUN_ID_KEY, run_id),))
+    sending = asyncio.ensure_future(context.send_initial_metadata(((RUN_ID_KEY, run_id),)))
+    try:
+        # A status cannot be sent while the metadata is under way, and would never be sent again.
+        await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        await asyncio.wait((sending,))
+        raise
+    except grpc.aio.InternalError as error:
+        # There is nobody to send it to. gRPC itself says so a moment later.
+        raise asyncio.CancelledError from error

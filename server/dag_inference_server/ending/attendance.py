@@ -37,7 +37,7 @@ _AT_ONCE = 2
 results of others."""
 
 _GIVE_UP_AFTER = 600
-"""Seconds until a run is left alone that cannot be ended."""
+"""Seconds, from its first turn on, until a run is left alone that cannot be ended."""
 
 
 class NobodyWaits(Exception):
@@ -74,7 +74,8 @@ class Attendee:
         self._run = run
         self._why = why
         self._owns = False
-        self._has_left = False
+        self.has_left = False
+        """Whether the caller went away before its trigger was answered."""
 
     def own(self) -> None:
         """Take in that the run is the call's own, which it may have ended.
@@ -92,7 +93,7 @@ class Attendee:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._has_left = True
+            self.has_left = True
             why = self._why()
             if why is None:
                 task.cancel()
@@ -104,13 +105,27 @@ class Attendee:
 
     def check_here(self) -> None:
         """Raise `NobodyWaits` if the caller has left: what is not sent yet need not be."""
-        if self._has_left:
+        if self.has_left:
             raise NobodyWaits
 
     def leave(self) -> None:
         """Give up."""
         if self._owns:
             self._run.why = self._why() or self._run.why
+
+
+class _Patience:
+    """How long it is tried to end one run. In a crowd, most of the time others have their turn."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def check(self) -> None:
+        """Raise `TimeoutError` if the first time is too long ago."""
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + _GIVE_UP_AFTER
+        if now > self._until:
+            raise TimeoutError
 
 
 class Attendance:
@@ -176,11 +191,11 @@ class Attendance:
     async def _end(self, key: RunKey, run: _Attended) -> None:
         dag_id, run_id = key
         try:
-            async with asyncio.timeout(_GIVE_UP_AFTER):
-                why = run.why or await self._why_of_triggers(run)
-                if why is None:
-                    return
-                ended = await until_answered(lambda: self._end_once(key, why))
+            why = run.why or await self._why_of_triggers(run)
+            if why is None:
+                return
+            patience = _Patience()
+            ended = await until_answered(lambda: self._end_once(key, why, patience))
         except (NotFound, _SomebodyWaits):
             return
         except (AirflowDenied, TimeoutError) as error:
@@ -193,11 +208,12 @@ class Attendance:
     async def _why_of_triggers(self, run: _Attended) -> str | None:
         """Why a run is to be ended that triggers have made after their callers had left."""
         triggers, whys = zip(*run.under_way, strict=True)
-        outcomes = await asyncio.gather(*triggers, return_exceptions=True)
+        async with asyncio.timeout(_GIVE_UP_AFTER):
+            outcomes = await asyncio.gather(*triggers, return_exceptions=True)
         made = (w for o, w in zip(outcomes, whys, strict=True) if not isinstance(o, BaseException))
         return next(made, None)
 
-    async def _end_once(self, key: RunKey, why: str) -> DagRun:
+    async def _end_once(self, key: RunKey, why: str, patience: _Patience) -> DagRun:
         """Try to end a run, unless somebody waits for it meanwhile."""
 
         def check() -> None:
@@ -208,4 +224,5 @@ class Attendance:
 
         async with self._turn:
             check()
+            patience.check()
             return await end_run(self._api, *key, cancelled(f"because {why}"), check=check)

@@ -39,6 +39,8 @@ class RunTimeouts:
         self._listings = listings
         self._due: dict[RunKey, datetime] = {}
         """By Airflow's clock."""
+        self._next: datetime | None = None
+        """What is waited for; `None` for nothing."""
         self._news = asyncio.Event()
 
     def expect(self, run: DagRun) -> None:
@@ -48,7 +50,8 @@ class RunTimeouts:
             self._due.pop(key, None)
         elif self._due.get(key) != due:
             self._due[key] = due
-            self._news.set()
+            if self._next is None or due < self._next:
+                self._news.set()
 
     async def go_on(self) -> None:
         """End what is due, for ever."""
@@ -85,7 +88,8 @@ class RunTimeouts:
             if over:
                 await together(self._end(key) for _, key in over)
                 continue
-            wait = min(self._due.values()) - now if self._due else None
+            self._next = min(self._due.values(), default=None)
+            wait = self._next - now if self._next else None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait.total_seconds() if wait else None):
                     await self._news.wait()

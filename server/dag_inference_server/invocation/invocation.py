@@ -11,10 +11,16 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from dag_inference.errors import (
+    AirflowUnavailable,
+    ConfInvalid,
+    DagBroken,
     DagInferenceError,
     DagNotFound,
+    DagNotTriggerable,
+    DagPaused,
     DeadlineExceeded,
     RequestIdReused,
+    ResultTaskUnknown,
     RunDeleted,
     RunNotFound,
     RunNotOurs,
@@ -45,6 +51,7 @@ from dag_inference_server.invocation.call import (
     Listener,
     Outcome,
     Translate,
+    Wanted,
 )
 from dag_inference_server.invocation.observer import Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
@@ -56,6 +63,9 @@ from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
 T = TypeVar("T")
+
+_REFUSALS = (DagPaused, DagBroken, DagNotTriggerable, ConfInvalid, ResultTaskUnknown)
+"""Why no run is made although the DAG is there and served."""
 
 _LAST_LOOKS = 4
 """Calls that look once more at once when their deadlines pass. The others tell the state as last
@@ -94,21 +104,10 @@ class Invocations:
         self._read_limits = read_limits
         self._reports = reports
         self._flights: set[Flight] = set()
-        self._quiet = asyncio.Event()
-        self._quiet.set()
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls are under way."""
-        return len(self._flights)
 
     def stages(self) -> Counter[tuple[str, str]]:
         """How many calls are under way, by DAG and by what they wait for."""
         return Counter((flight.wanted.dag_id, flight.stage) for flight in self._flights)
-
-    async def quiet(self) -> None:
-        """Wait until no call is under way."""
-        await self._quiet.wait()
 
     def end_all(self) -> None:
         """End every call that is under way with `ShuttingDown`; the runs go on."""
@@ -139,7 +138,9 @@ class Invocations:
         async def admitted() -> Outcome:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
                 flight = Flight(attachment, listener)
-                return await self._bounded(flight, self._attach(flight, attachment))
+                return await self._bounded(
+                    flight, self._attach(flight, attachment, attachment.run_id)
+                )
 
         return await self._observed(attachment.dag_id, admitted(), translate)
 
@@ -184,9 +185,16 @@ class Invocations:
             raise error.about(subject) from error
 
     async def _invoke(self, flight: Flight, call: Call, place: Place) -> Outcome:
-        plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
-        await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
         run_id = self._run_ids.make(call.dag_id, call.request_id)
+        try:
+            plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
+            await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
+        except _REFUSALS:
+            # No new run, but there may be one of an earlier call.
+            if call.request_id is None or not await self._was_made(call, run_id):
+                raise
+            place.triggered()
+            return await self._attach(flight, call, run_id)
         with (
             self._attendance.attend((call.dag_id, run_id), flight.why_end) as attendee,
             self._watcher.follow(
@@ -204,8 +212,8 @@ class Invocations:
             plan = plan.for_version(flight.run.version)
             return await self._wait(flight, plan, follower, attached=attached)
 
-    async def _attach(self, flight: Flight, attachment: Attachment) -> Outcome:
-        dag_id, run_id = attachment.dag_id, attachment.run_id
+    async def _attach(self, flight: Flight, wanted: Wanted, run_id: str) -> Outcome:
+        dag_id = wanted.dag_id
         subject = self._subject_of_ours(dag_id, run_id)
         with (
             self._attendance.attend((dag_id, run_id), flight.why_end) as attendee,
@@ -214,14 +222,14 @@ class Invocations:
             ) as follower,
         ):
             attendee.own()
+            flight.run_id = run_id
             flight.stopwatch.admitted()
             try:
                 flight.run = await self._watcher.refresh(follower, dag_id, run_id)
             except NotFound as error:
                 raise _run_not_found(subject) from error
-            flight.run_id = run_id
             plan = await self._catalog.plan_for_run(
-                dag_id, flight.run.version, attachment.result_task_ids
+                dag_id, flight.run.version, wanted.result_task_ids
             )
             return await self._wait(flight, plan, follower, attached=True)
 
@@ -263,23 +271,42 @@ class Invocations:
             )
         except RunExists:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
-            # call with this request id.
-            flight.run_id = run_id
-            flight.run = await self._existing(call, run_id, follower)
+            # call with this request id, whose conf may be another.
             if call.request_id is None:
-                return False
-            if canonical(flight.run.conf or {}) != canonical(dict(call.conf)):
-                raise RequestIdReused(
-                    f"request_id {call.request_id} was used before with another conf"
-                ) from None
-            return True
+                flight.run_id = run_id
+            run = await self._existing(call, run_id, follower)
+            await _check_same(call, run)
+            flight.run_id, flight.run = run_id, run
+            return call.request_id is not None
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {call.dag_id}", subject=subject) from error
         except Refused as error:
-            raise refusal(call.dag_id, str(error)) from error
+            # It looks at the DAG before it looks for the run.
+            if not await self._was_made(call, run_id):
+                raise refusal(call.dag_id, str(error)) from error
+            flight.run_id, flight.run = run_id, await self._existing(call, run_id, follower)
+            return call.request_id is not None
+        except AirflowUnavailable:
+            # Nobody is there to be told. Whether there is a run that is to be ended is still open.
+            if attendee.has_left and await self._was_made(call, run_id):
+                return False
+            raise
         flight.run_id = run_id
         follower.learn(flight.run)
         return False
+
+    async def _was_made(self, call: Call, run_id: str) -> bool:
+        """Whether the run exists, by this call or one before it; asks until Airflow tells.
+
+        Raises:
+            RequestIdReused: It does, for another conf.
+        """
+        try:
+            run = await until_answered(lambda: self._api.run(call.dag_id, run_id))
+        except NotFound:
+            return False
+        await _check_same(call, run)
+        return True
 
     async def _existing(self, call: Call, run_id: str, follower: Follower) -> DagRun:
         try:
@@ -298,12 +325,15 @@ class Invocations:
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
         reader = Reader(self._values, self._read_limits)
         wait = Wait(self._api, self._watcher, follower, self._reports, reader, flight, plan)
-        return await wait.outcome()
+        try:
+            return await wait.outcome()
+        finally:
+            # As it is known by now: the limit of one that has ended is forgotten.
+            self._timeouts.expect(flight.run)
 
     async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""
         self._flights.add(flight)
-        self._quiet.clear()
         try:
             async with flight.patience:
                 outcome = await work
@@ -317,8 +347,6 @@ class Invocations:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
-            if not self._flights:
-                self._quiet.set()
         return outcome
 
     async def _deadline_exceeded(self, flight: Flight) -> DeadlineExceeded:
@@ -333,10 +361,33 @@ class Invocations:
             with suppress(TimeoutError, DagInferenceError, NotFound):
                 async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
                     flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
-        state = flight.run.state if flight.run else "there, in a state that Airflow did not tell"
+        if flight.run is None:
+            return DeadlineExceeded(
+                "the deadline passed before Airflow had told of the run", subject=flight.subject
+            )
+        state = flight.run.state
         more = ", and it is ended unless others wait" if flight.wanted.cancel_on_deadline else ""
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
+        )
+
+
+async def _check_same(call: Call, run: DagRun) -> None:
+    """Make sure that a run was made for the call's own conf.
+
+    Raises:
+        RequestIdReused: It was not.
+    """
+    if call.request_id is None:
+        return
+
+    def is_same() -> bool:
+        return canonical(run.conf or {}) == canonical(dict(call.conf))
+
+    if not (await asyncio.to_thread(is_same) if call.is_large else is_same()):
+        raise RequestIdReused(
+            f"request_id {call.request_id} was used before with another conf",
+            subject=Subject(run.dag_id, run.run_id, run.state),
         )
 
 

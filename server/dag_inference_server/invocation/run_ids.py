@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 
 
@@ -12,6 +13,8 @@ class RunIds:
     def __init__(self, prefix: str) -> None:
         """Use `prefix`, which ends with a letter or digit."""
         self._prefix = f"{prefix}-"
+        # All of it: the prefix of another gateway may begin with this one.
+        self._ours = re.compile(rf"{re.escape(prefix)}-[0-9a-f]{{32}}")
 
     def make(self, dag_id: str, request_id: str | None) -> str:
         """The id for a call's run: random, or the same for the same request id."""
@@ -25,4 +28,4 @@ class RunIds:
 
     def is_ours(self, run_id: str) -> bool:
         """Whether a gateway with this prefix made the run."""
-        return run_id.startswith(self._prefix)
+        return self._ours.fullmatch(run_id) is not None

@@ -208,6 +208,19 @@ def test_every_reason_has_its_exit_code(serve: Serve, reason: str) -> None:
     assert ended.stderr.startswith(f"{reason}: It went wrong.\n")
 
 
+def test_a_gateway_that_stops(serve: Serve) -> None:
+    """What gRPC itself says of calls then means "repeat later", and the way back is told."""
+
+    def stop(request: object, context: grpc.ServicerContext) -> Any:
+        context.send_initial_metadata((("dag-run-id", "grpc__1"),))
+        context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
+
+    ended = run("invoke", "iris", "-t", serve(Invoke=stop))
+
+    assert ended.exit_code == EXIT_CODES["SHUTTING_DOWN"]
+    assert "come back with: dag-inference wait" in ended.stderr
+
+
 def test_a_failure_says_what_it_is_about(serve: Serve) -> None:
     """Reason and message, then DAG, run and task: plain lines."""
     method = abort("TASK_FAILED", grpc.StatusCode.ABORTED)

@@ -57,17 +57,23 @@ def test_gateways_with_other_prefixes_do_not_share_runs() -> None:
     assert RunIds("blue").make("dag", "42") != RunIds("green").make("dag", "42")
 
 
+HEX = "0123456789abcdef" * 2
+
+
 @pytest.mark.parametrize(
     ("run_id", "is_ours"),
     [
-        ("grpc-0123", True),
-        ("grpc2-0123", False),
-        ("grp-0123", False),
+        (f"grpc-{HEX}", True),
+        (f"grpc2-{HEX}", False),
+        (f"grpc-eu-{HEX}", False),
+        (f"grp-{HEX}", False),
+        (f"agrpc-{HEX}", False),
+        (f"grpc-{HEX}0", False),
+        ("grpc-by-hand", False),
         ("manual__2026-03-01", False),
-        ("agrpc-0123", False),
         ("grpc", False),
     ],
 )
 def test_a_gateway_knows_its_own_runs(run_id: str, is_ours: bool) -> None:
-    """By the prefix, whole: `grpc2` is another gateway's."""
+    """By all of the id: `grpc2` and `grpc-eu` are other gateways'."""
     assert RunIds("grpc").is_ours(run_id) is is_ours

@@ -60,6 +60,7 @@ _BY_CLASS: dict[type[DagInferenceError], Exit] = {
 
 _BY_STATUS: dict[StatusCode, Exit] = {
     StatusCode.UNAVAILABLE: Exit.UNAVAILABLE,
+    StatusCode.CANCELLED: Exit.UNAVAILABLE,
     StatusCode.RESOURCE_EXHAUSTED: Exit.UNAVAILABLE,
     StatusCode.INVALID_ARGUMENT: Exit.BAD_REQUEST,
     StatusCode.ABORTED: Exit.NO_RESULT,

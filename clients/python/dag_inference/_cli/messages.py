@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dag_inference._requests import KeepOrCancel
     from dag_inference.errors import DagInferenceError, Subject
 
-_MAY_GO_ON = {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE}
+_MAY_GO_ON = {StatusCode.DEADLINE_EXCEEDED, StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
 """Statuses after which the run may still be on its way."""
 
 

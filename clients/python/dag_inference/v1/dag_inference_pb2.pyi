@@ -491,7 +491,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 21
     """The deadline of the call passed, with `DEADLINE_EXCEEDED`. With a `run_id`
-    in the metadata that run goes on, or is cancelled if the call asked for it.
+    in the metadata that run goes on, or is cancelled if the call asked for it, or
+    another call that shared the run and had left before.
     """
     ERROR_REASON_AIRFLOW_DENIED: _ErrorReason.ValueType  # 22
     """Airflow refuses the gateway's account, with `FAILED_PRECONDITION`. Example:
@@ -613,7 +614,8 @@ ERROR_REASON_RESULT_TOO_MANY_MAP_INDEXES: ErrorReason.ValueType  # 20
 """
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 21
 """The deadline of the call passed, with `DEADLINE_EXCEEDED`. With a `run_id`
-in the metadata that run goes on, or is cancelled if the call asked for it.
+in the metadata that run goes on, or is cancelled if the call asked for it, or
+another call that shared the run and had left before.
 """
 ERROR_REASON_AIRFLOW_DENIED: ErrorReason.ValueType  # 22
 """Airflow refuses the gateway's account, with `FAILED_PRECONDITION`. Example:
