@@ -103,6 +103,22 @@ async def test_dags_that_come_and_go_between_two_pages(
     assert (first, second, third) == (["dag-0", "dag-1", "dag-2"], ["dag-3"], ["dag-4", "dag-5"])
 
 
+@pytest.mark.parametrize("gone", [["dag-2"], ["dag-0", "dag-1", "dag-2"]], ids=len)
+async def test_the_last_of_a_page_is_gone(
+    airflow: FakeAirflow, gateway: Gateway, gone: list[str]
+) -> None:
+    """The next page goes on behind where it was."""
+    for number in range(6):
+        airflow.add(Dag(f"dag-{number}"))
+    _, token = await listing(gateway, page_size=3)
+    for dag_id in gone:
+        airflow.remove(dag_id)
+
+    following, _ = await listing(gateway, page_token=token)
+
+    assert following == ["dag-3", "dag-4", "dag-5"]
+
+
 @pytest.mark.parametrize("settings", [{"dags": ("mine-*",)}])
 async def test_only_what_is_served(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Of Airflow's DAGs those of the allow-list, in as few pages as that takes."""
@@ -217,7 +233,7 @@ async def test_all_of_a_dag(airflow: FakeAirflow, gateway: Gateway) -> None:
             "properties": {
                 "name": {"type": "string", "minLength": 6, "description": "Who is greeted."},
                 "times": {"type": "integer", "minimum": 1, "default": 2},
-                "loud": {"type": ["null", "boolean"], "default": None},
+                "loud": {"type": ["null", "boolean"]},
                 "style": {"enum": ["warm", "cold"]},
             },
         },
@@ -227,7 +243,10 @@ async def test_all_of_a_dag(airflow: FakeAirflow, gateway: Gateway) -> None:
         "max_active_runs": 16,
         "active_runs": 2,
         "dag_version": 1,
-        "example": {"dag_id": "greet", "conf": {"name": "textxx", "times": 2, "style": "warm"}},
+        "example": {
+            "dag_id": "greet",
+            "conf": {"name": "textxx", "times": 2, "loud": None, "style": "warm"},
+        },
     }
 
 
@@ -239,6 +258,30 @@ async def test_the_example_works(airflow: FakeAirflow, gateway: Gateway) -> None
     answer = await gateway.stub.Invoke(description.dag.example, timeout=5)
 
     assert MessageToDict(answer.result) == {"return_value": "hello"}
+
+
+async def test_integers_that_a_struct_cannot_hold(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """The example is JSON text then, and the schema is left out rather than told wrongly."""
+    large = {"n": {"value": 2**53 + 1, "schema": {"type": "integer", "maximum": 2**63 - 1}}}
+    airflow.add(Dag("dag", params=large, script=[steps.finish("predict", 1)]))
+
+    dag = (await gateway.stub.DescribeDag(pb.DescribeDagRequest(dag_id="dag"), timeout=5)).dag
+
+    assert not dag.HasField("params_schema")
+    assert json.loads(dag.example.conf_json) == {"n": 2**53 + 1}
+    await gateway.stub.Invoke(dag.example, timeout=5)
+
+
+@pytest.mark.parametrize("settings", [{"max_result_bytes": 4096}])
+async def test_a_long_documentation(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is cut, so that the answer is no larger than any other."""
+    airflow.add(Dag("dag", doc_md="ß" * 10_000, params=PARAMS))
+
+    answer = await gateway.stub.DescribeDag(pb.DescribeDagRequest(dag_id="dag"), timeout=5)
+
+    assert 4000 < answer.ByteSize() <= 4096
+    assert answer.dag.documentation.endswith("ß…")
+    assert answer.dag.HasField("params_schema")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +398,7 @@ async def test_the_client_reads_page_after_page(airflow: FakeAirflow, gateway: G
 
     assert [dag.dag_id for dag in dags] == [f"dag-{number:03}" for number in range(120)]
     assert described.params_schema["properties"]["times"]["default"] == 2
-    assert described.example == {"name": "textxx", "times": 2, "style": "warm"}
+    assert described.example == {"name": "textxx", "times": 2, "loud": None, "style": "warm"}
 
 
 async def _all(gateway: Gateway) -> list[Any]:

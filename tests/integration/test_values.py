@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Run, Task, steps
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.statuses import failure
 from integration.waiting import first_run
 
@@ -244,3 +245,66 @@ def by_number_rule(value: Any) -> Any:
 
 async def _call(gateway: Gateway) -> pb.InvokeResponse:
     return await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=10)
+
+
+# Of a DAG whose file cannot be read it is known at the run's end which tasks are its results.
+
+
+async def test_a_map_whose_run_names_it(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """`None` stays where it was in the map, though Airflow's `/wait` leaves it out."""
+    tasks = Task("predict", ["last"], is_mapped=True, is_result=True), Task("last")
+    dag = airflow.add(Dag("dag", *tasks, source=None))
+    answer = asyncio.create_task(_call(gateway))
+    run = await first_run(dag)
+    run.expand("predict", 3)
+    for index, value in ((2, 3), (0, 1), (1, None)):
+        run.finish("predict", value, index)
+    run.finish("last")
+    run.end("success")
+
+    assert MessageToDict((await answer).result) == {"return_value": [1, None, 3]}
+
+
+@pytest.mark.parametrize("settings", [{"max_map_indexes": 2}])
+async def test_a_map_whose_run_names_it_has_a_limit(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """As any other."""
+    script = [steps.expand("predict", 3), *(steps.finish("predict", n, n) for n in range(3))]
+    tasks = Task("predict", ["last"], is_mapped=True, is_result=True), Task("last")
+    airflow.add(
+        Dag("dag", *tasks, source=None, script=[*script, steps.finish("last"), steps.end()])
+    )
+
+    failed = await failure(gateway.stub.Invoke(request(), timeout=5))
+
+    assert failed.reason == "RESULT_TOO_MANY_MAP_INDEXES"
+
+
+async def test_what_a_run_left_before_it_was_cleared(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """A result that was skipped is none, though a value of an earlier time is still stored."""
+    tasks = Task("predict", ["last"], is_result=True), Task("last", trigger_rule="all_done")
+    dag = airflow.add(Dag("dag", *tasks, source=None))
+    call = gateway.stub.Invoke(request(), timeout=10)
+    run = await first_run(dag)
+    run.finish("predict", "of the time before")
+    run.set_state("predict", "skipped")
+    run.finish("last")
+    run.end("success")
+
+    assert (await failure(call)).reason == "RESULT_SKIPPED"
+
+
+async def test_a_map_that_became_shorter(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """What is left of an index that is gone takes nobody's place."""
+    dag = airflow.add(Dag("dag", MAPPED))
+    run = dag.trigger(ours("1"), {})
+    run.expand("predict", 7)
+    for index in range(7):
+        run.finish("predict", None if index == 2 else index, index)
+    run.set_state("predict", "removed", 6)
+    run.end("success")
+
+    response = await gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=5)
+
+    assert MessageToDict(response.result) == {"return_value": [0, 1, None, 3, 4, 5]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -83,5 +84,13 @@ def dag_from(message: pb.Dag) -> Dag:
         result_rule=result_rule_from(message.result_rule),
         active_runs=message.active_runs,
         dag_version=message.dag_version,
-        example=plain_dict(message.example.conf),
+        example=_example(message.example),
     )
+
+
+def _example(request: pb.InvokeRequest) -> dict[str, Any]:
+    """Its conf. As text, it holds integers that a Struct cannot."""
+    if request.WhichOneof("input") != "conf_json":
+        return plain_dict(request.conf)
+    conf: dict[str, Any] = json.loads(request.conf_json)
+    return conf

@@ -9,17 +9,19 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+import structlog
 from jsonschema import FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
+from jsonschema.validators import Draft202012Validator, extend, validator_for
 from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from dag_inference.errors import Violation
 from dag_inference_server.airflow import Param
-from dag_inference_server.results.conf import step
+from dag_inference_server.results.conf import canonical, step
 from dag_inference_server.results.struct import Json
+
+log = structlog.get_logger(__name__)
 
 _FORMATS = FormatChecker(formats=("date", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid"))
 """Those that every installation of jsonschema checks alike: Airflow may have more."""
@@ -29,6 +31,19 @@ _KEPT = 4096
 
 _MAX_VIOLATIONS = 10
 """More than an error tells."""
+
+
+def _unique(
+    _: Validator, wanted: bool, instance: Any, __: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """As the library judges it, which compares each item with each other."""
+    if not wanted or not isinstance(instance, list):
+        return
+    if len({canonical(item) for item in instance}) < len(instance):
+        yield ValidationError("has an item twice")
+
+
+_FASTER = {"uniqueItems": _unique}
 
 
 def violations(params: Mapping[str, Param], conf: Mapping[str, Json]) -> list[Violation]:
@@ -52,7 +67,10 @@ def _violations(params: Mapping[str, Param], conf: Mapping[str, Json]) -> Iterat
             continue
         try:
             errors = list(islice(validator.iter_errors(conf.get(name)), _MAX_VIOLATIONS))
-        except (Unresolvable, re.error, RecursionError):
+        except Exception as why:
+            # A reference that leads nowhere, a pattern that is none, numbers that the library
+            # cannot compare … Airflow judges by the same library.
+            log.debug("conf_not_checked", param=name, error=type(why).__name__)
             continue
         if errors and name not in conf:
             yield Violation(field, "is required")
@@ -65,7 +83,7 @@ def _violations(params: Mapping[str, Param], conf: Mapping[str, Json]) -> Iterat
 def _validator(schema: str) -> Validator | None:
     """As `jsonschema.validate` would choose it; nothing is fetched."""
     document = json.loads(schema)
-    kind = validator_for(document, default=Draft202012Validator)
+    kind = extend(validator_for(document, default=Draft202012Validator), _FASTER)
     try:
         kind.check_schema(document)
     except (SchemaError, RecursionError):
@@ -81,10 +99,22 @@ def _told(error: ValidationError, field: str) -> Iterator[Violation]:
         missing = (key for key in rule if key not in error.instance)
         yield from (Violation(where + step(key), "is required") for key in missing)
         return
+    if keyword == "additionalProperties" and rule is False and isinstance(error.instance, dict):
+        extra = _extra(error.instance, error.schema)
+        yield from (Violation(where + step(key), "must not be there") for key in extra)
+        return
     yield Violation(
         where,
         _WORDS.get(keyword, "breaks {keyword}: {rule}").format(keyword=keyword, rule=_rule(rule)),
     )
+
+
+def _extra(instance: Mapping[str, Json], schema: Any) -> Iterator[str]:
+    patterns = schema.get("patternProperties", {})
+    for key in instance:
+        named = key in schema.get("properties", {})
+        if not named and not any(re.search(pattern, key) for pattern in patterns):
+            yield key
 
 
 def _rule(rule: Any) -> str:
@@ -112,5 +142,5 @@ _WORDS = {
     "uniqueItems": "must not have an item twice",
     "minProperties": "must have at least {rule} fields",
     "maxProperties": "must have at most {rule} fields",
-    "additionalProperties": "has a field that it must not have",
+    "additionalProperties": "has a field that does not fit",
 }

@@ -62,12 +62,14 @@ class DagListing:
             if dag.dag_id == place.after:
                 return before + 1
             break
-        offset = 0
+        offset = smaller = 0
         async for dag in self._rows(tags, 0, place.offset // PAGE + 2):
             offset += 1
             if dag.dag_id == place.after:
                 return offset
-        return place.offset
+            smaller += dag.dag_id < place.after
+        # It is gone itself. The database may sort otherwise than we do: better one twice.
+        return min(smaller, offset)
 
     async def _rows(self, tags: Sequence[str], offset: int, requests: int) -> AsyncIterator[Dag]:
         for number in range(requests):

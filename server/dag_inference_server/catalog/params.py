@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,10 @@ _SAMPLES: Mapping[str, str] = {
 """Texts of formats, from the names and addresses that are kept for examples (RFC 2606, 5737)."""
 
 
+_LONGEST = 1000
+"""Characters or items of a placeholder. Nobody begins with more."""
+
+
 def params_schema(params: Mapping[str, Param]) -> dict[str, Json]:
     """The schema of the conf object. It allows other keys, as Airflow does."""
     return {
@@ -33,11 +38,14 @@ def params_schema(params: Mapping[str, Param]) -> dict[str, Json]:
 
 
 def example_conf(params: Mapping[str, Param]) -> dict[str, Json]:
-    """A conf that works: every default, and something for what has none."""
+    """A conf that works: every default, and something for what has none.
+
+    Airflow tells `null` of a param without a default, and does not make a run without a value for
+    it, so that one which may be `null` is said to be.
+    """
     return {
         name: _placeholder(param.schema_) if _is_required(name, param) else param.value
         for name, param in params.items()
-        if param.value is not None or _is_required(name, param)
     }
 
 
@@ -49,16 +57,19 @@ def _property(name: str, param: Param) -> dict[str, Json]:
     schema: dict[str, Json] = dict(param.schema_)
     if param.description and "description" not in schema:
         schema["description"] = param.description
-    if not _is_required(name, param):
+    if param.value is not None:
         schema["default"] = param.value
-    if "$defs" in schema or "definitions" in schema:
+    if '"$ref"' in json.dumps(schema):
         # A document of its own, so that its references still lead into itself.
         schema.setdefault("$id", f"urn:param:{quote(name, safe='')}")
     return schema
 
 
-def _placeholder(schema: Mapping[str, Any]) -> Json:
+def _placeholder(schema: Any) -> Json:
     """A value for a schema that is not too clever."""
+    if not isinstance(schema, Mapping):
+        # `true`, which any value fits, and `false`, which none does.
+        return None
     for keyword in ("examples", "enum"):
         if schema.get(keyword):
             return schema[keyword][0]  # type: ignore[no-any-return]
@@ -67,16 +78,22 @@ def _placeholder(schema: Mapping[str, Any]) -> Json:
     for keyword in ("anyOf", "oneOf"):
         if schema.get(keyword):
             return _placeholder(schema[keyword][0])
+    return _of_type(schema)
+
+
+def _of_type(schema: Mapping[str, Any]) -> Json:
     match _type(schema):
         case "string":
             sample = _SAMPLES.get(str(schema.get("format")), "text")
-            return sample.ljust(int(schema.get("minLength", 0)), "x")
+            return sample.ljust(min(int(schema.get("minLength", 0)), _LONGEST), "x")
         case "integer" | "number":
             return _number(schema)
         case "boolean":
             return False
         case "array":
-            return [_placeholder(schema.get("items", {}))] * int(schema.get("minItems", 0))
+            return [_placeholder(schema.get("items", {}))] * min(
+                int(schema.get("minItems", 0)), _LONGEST
+            )
         case "object":
             properties = schema.get("properties", {})
             required = schema.get("required", ())

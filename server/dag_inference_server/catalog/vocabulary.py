@@ -62,6 +62,7 @@ NOT_FOR_CALLING = frozenset(
 """What of Airflow is understood as a decorator or in a `with`, and nowhere else."""
 
 _BUILTIN_VALUES = {name: Imported(f"builtins.{name}") for name in _BUILTINS}
+_BUILTIN_IMPORTS = frozenset(_BUILTIN_VALUES.values())
 Scope.builtins = {**_BUILTIN_VALUES, **dict.fromkeys(_OF_THE_MODULE, Plain())}
 
 
@@ -72,7 +73,7 @@ def explained(value: Value) -> Value:
     """
     if isinstance(value, Imported):
         root, last = value.path.split(".", 1)[0], value.path.rsplit(".", 1)[-1]
-        is_builtin = value in _BUILTIN_VALUES.values()
+        is_builtin = value in _BUILTIN_IMPORTS
         if root == UNKNOWN or (root in _REFLECTING and not is_builtin) or is_unsafe(last):
             raise Unexplained
     return value

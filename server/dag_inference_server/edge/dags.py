@@ -26,12 +26,15 @@ from dag_inference_server.catalog.catalog import Description
 from dag_inference_server.catalog.listing import PAGE, Place
 from dag_inference_server.catalog.params import example_conf, params_schema
 from dag_inference_server.edge.responses import RULES
-from dag_inference_server.results.struct import Json, TooDeep, TooLarge, to_struct
+from dag_inference_server.results.struct import MAX_SAFE_INTEGER, Json, TooDeep, TooLarge, to_struct
 
 _MAX_TAGS = 32
 
 _SCHEMA_BYTES = 1024 * 1024
 """A quarter of what a stock client takes: the documentation has to fit beside it."""
+
+_ENVELOPE = 64
+"""Bytes that the answer adds to the DAG and its documentation."""
 
 _AVAILABILITY: Mapping[type[Exception], pb.DagAvailability.ValueType] = {
     DagPaused: pb.DAG_AVAILABILITY_PAUSED,
@@ -81,11 +84,10 @@ def listed(dags: Sequence[Dag], place: Place | None, tags: Sequence[str]) -> pb.
     )
 
 
-def described(description: Description) -> pb.DescribeDagResponse:
-    """All of a DAG."""
+def described(description: Description, max_bytes: int) -> pb.DescribeDagResponse:
+    """All of a DAG; of its documentation as much as fits into so many bytes."""
     dag, plan = description.dag, description.plan
     message = _summary(dag, description.refusal)
-    message.documentation = dag.doc_md or ""
     message.active_runs = description.active_runs
     message.dag_version = dag.version
     if plan is not None:
@@ -95,8 +97,12 @@ def described(description: Description) -> pb.DescribeDagResponse:
     if schema := _struct(params_schema(params)):
         message.params_schema.CopyFrom(schema)
     message.example.dag_id = dag.dag_id
-    if (conf := example_conf(params)) and (struct := _struct(conf)):
-        message.example.conf.CopyFrom(struct)
+    if conf := example_conf(params):
+        if struct := _struct(conf):
+            message.example.conf.CopyFrom(struct)
+        elif len(text := json.dumps(conf)) < _SCHEMA_BYTES:
+            message.example.conf_json = text
+    message.documentation = _cut(dag.doc_md or "", max_bytes - message.ByteSize() - _ENVELOPE)
     return pb.DescribeDagResponse(dag=message)
 
 
@@ -113,9 +119,33 @@ def _summary(dag: Dag, refusal: DagError | ResultTaskUnknown | None) -> pb.Dag:
 
 
 def _struct(document: Mapping[str, Json]) -> Struct | None:
+    """The document, if a Struct holds all of it: its numbers are doubles."""
+    if _has_large_integer(document):
+        return None
     with suppress(TooDeep, TooLarge):
-        return to_struct(document, _SCHEMA_BYTES)
+        struct = to_struct(document, _SCHEMA_BYTES)
+        return struct if struct.ByteSize() <= _SCHEMA_BYTES else None
     return None
+
+
+def _has_large_integer(item: Json | Mapping[str, Json]) -> bool:
+    match item:
+        case int():
+            return abs(item) > MAX_SAFE_INTEGER
+        case list():
+            return any(map(_has_large_integer, item))
+        case Mapping():
+            return any(map(_has_large_integer, item.values()))
+        case _:
+            return False
+
+
+def _cut(text: str, size: int) -> str:
+    """A text, or its beginning in so many bytes."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= size:
+        return encoded.decode()
+    return encoded[: max(size, 0)].decode(errors="ignore") + "…"
 
 
 def _token(place: Place, tags: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ class Responses:
     def __init__(self, airflow_url: str, *, max_bytes: int) -> None:
         """Link to `airflow_url`, and refuse answers larger than `max_bytes`."""
         self._url = airflow_url
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
 
     def accepted(self, event: Accepted) -> pb.Accepted:
         """The first event of a stream."""
@@ -114,7 +114,7 @@ class Responses:
             response.result_kind = _KINDS[result.kind]
             try:
                 if wanted.result_format is ResultFormat.STRUCT:
-                    response.result.CopyFrom(to_struct(result.document, self._max_bytes))
+                    response.result.CopyFrom(to_struct(result.document, self.max_bytes))
                 elif result.kind is not ResultKind.NONE:
                     response.result_json = _text(result.value)
             except TooDeep as error:
@@ -128,16 +128,16 @@ class Responses:
                 ) from None
             except TooLarge:
                 raise ResultTooLarge(
-                    f"the result has more than {self._max_bytes} bytes as a Struct, from "
+                    f"the result has more than {self.max_bytes} bytes as a Struct, from "
                     f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
                     subject=subject,
                 ) from None
         translation = timedelta(seconds=time.monotonic() - start)
         response.timing.translation.FromTimedelta(translation)
         response.timing.total.FromTimedelta(outcome.timing.total + translation)
-        if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
+        if (size := response.ByteSize() + _ENVELOPE) > self.max_bytes:
             raise ResultTooLarge(
-                f"the answer has {size} bytes, more than {self._max_bytes}; ask for a reference",
+                f"the answer has {size} bytes, more than {self.max_bytes}; ask for a reference",
                 subject=subject,
             )
         return response

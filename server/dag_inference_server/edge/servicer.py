@@ -144,7 +144,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         limited = within(context.time_remaining(), self._limits)
         async with self._rpcs.serve("DescribeDag", context) as told, limited:
             told.concerns(request.dag_id)
-            return described(await self._catalog.describe(read_describe(request)))
+            return described(
+                await self._catalog.describe(read_describe(request)), self._responses.max_bytes
+            )
 
     def _translating(self, wanted: Wanted, told: Rpc) -> Translate[pb.InvokeResponse]:
         async def translate(outcome: Outcome) -> pb.InvokeResponse:

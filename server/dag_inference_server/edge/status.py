@@ -94,12 +94,15 @@ def _resource(error: DagInferenceError) -> ResourceInfo | None:
 
 def shortened(text: str, limit: int) -> str:
     """The text, cut to so many bytes of its percent-encoded form (gRPC over HTTP/2)."""
-    spent = 0
+    spent, kept = 0, len(text)
     for position, character in enumerate(text):
         spent += 1 if " " <= character <= "~" else 3 * len(character.encode(errors="replace"))
         if spent > limit:
-            return text[:position] + "…"
-    return text
+            kept = position
+            break
+    # A lone surrogate is no text, and protobuf has no way to send it.
+    start = text[:kept].encode(errors="replace").decode()
+    return start if kept == len(text) else start + "…"
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -55,19 +55,19 @@ class Reader:
 
     @property
     def bytes_read(self) -> int:
-        """How much JSON the values were."""
+        """How much JSON the values were, as last read."""
         return self._budget.spent
 
     async def of_instances(
-        self, run: DagRun, instances: Sequence[TaskInstance], *, by_run: bool
+        self, run: DagRun, instances: Sequence[TaskInstance], *, by_run: Collection[str]
     ) -> list[Json]:
         """What each instance returned; `None` also for one that has no value.
 
         Args:
             run: The run.
             instances: Its instances.
-            by_run: Whether the run can be asked for many at once: it has ended, and Airflow
-                gives the values of a mapped task in the order of the map.
+            by_run: The tasks of which the run can be asked for all at once: it has ended, Airflow
+                gives their values in the order of the map, and they have no other instances.
 
         Raises:
             NotFound: There is no such run any more.
@@ -78,8 +78,9 @@ class Reader:
                     f"{task_id} has {count} map indexes, more than {self._limits.max_map_indexes}; "
                     "ask for references"
                 )
-        many = by_run and len(instances) > _AT_ONCE
-        known = await self._of_finished(run, instances) if many else {}
+        self._budget = Budget(self._limits.max_bytes)
+        of_runs = [instance for instance in instances if instance.task_id in by_run]
+        known = await self._of_finished(run, of_runs) if len(of_runs) > _AT_ONCE else {}
         rest = [instance for instance in instances if instance.key not in known]
         for start in range(0, len(rest), _AT_ONCE):
             some = rest[start : start + _AT_ONCE]
@@ -87,15 +88,20 @@ class Reader:
             known.update(zip((i.key for i in some), found, strict=True))
         return [known[instance.key] for instance in instances]
 
-    async def of_run(self, run: DagRun) -> dict[str, Json]:
-        """What a run that has ended says of its results, by task: a lower bound.
+    async def results_of(self, run: DagRun) -> tuple[str, ...]:
+        """The tasks that a run that has ended calls its results: a lower bound.
+
+        What it says of their values is not theirs for certain: they may be those of a run before
+        it was cleared, and instances that returned `None` are left out.
 
         Raises:
             NotFound: There is no such run any more.
         """
-        return await self._read(
-            lambda: self._values.of_run(run.dag_id, run.run_id, self._budget), "the run"
+        budget = Budget(self._limits.max_bytes)
+        values = await self._read(
+            lambda: self._values.of_run(run.dag_id, run.run_id, budget), "the run"
         )
+        return tuple(sorted(values))
 
     async def _of_finished(
         self, run: DagRun, instances: Sequence[TaskInstance]
@@ -104,7 +110,6 @@ class Reader:
         by_task: dict[str, list[TaskInstance]] = {}
         for instance in instances:
             by_task.setdefault(instance.task_id, []).append(instance)
-        spent = self._budget.spent
         try:
             values = await self._read(
                 lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task),
@@ -120,9 +125,6 @@ class Reader:
             # One that returned `None` is left out of the list, and nobody knows which.
             elif isinstance(value, list) and len(value) == len(of_task):
                 known.update(zip((i.key for i in of_task), value, strict=True))
-        if len(known) < len(instances):
-            # Some are read once more.
-            self._budget.spent = spent
         return known
 
     async def _of_instance(self, instance: TaskInstance) -> Json:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from grpc import StatusCode
 
@@ -207,7 +210,7 @@ class Wait:
             await self._check_empty()
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
-        by_run = len(instances) > 1 and await self._can_be_read_by_run()
+        by_run = await self._readable_by_run(instances)
         read = await self.reader.of_instances(self._run, instances, by_run=by_run)
         values: dict[str, Json] = {task_id: [] for task_id in ready.empty}
         for task_id in dict.fromkeys(instance.task_id for instance in instances):
@@ -218,10 +221,14 @@ class Wait:
         await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
 
-    async def _can_be_read_by_run(self) -> bool:
-        return self._run.is_final and await until_answered(
-            lambda: self.api.is_at_least(*_ORDERED_SINCE)
-        )
+    async def _readable_by_run(self, instances: Sequence[TaskInstance]) -> set[str]:
+        """The tasks whose values Airflow gives in one answer, of these instances and no others."""
+        is_ordered = partial(self.api.is_at_least, *_ORDERED_SINCE)
+        if len(instances) < 2 or not self._run.is_final or not await until_answered(is_ordered):
+            return set()
+        snapshot, task_ids = self.follower.look(), {instance.task_id for instance in instances}
+        counts = Counter(instance.task_id for instance in instances)
+        return {t for t in task_ids if len(snapshot.of_task(t)) == counts[t]}
 
     async def _check_empty(self) -> None:
         """Make sure that a map has no elements because nothing was mapped.
@@ -292,15 +299,17 @@ class Wait:
 
         They are a lower bound: that there are none does not mean that there should be none.
         """
-        run = self._run
-        values = await self.reader.of_run(run)
-        named = sorted(values)
+        named = await self.reader.results_of(self._run)
         if not named:
             self._check_may_be_empty(instances)
-        results = [i for task_id in named for i in self.follower.look().of_task(task_id)]
-        if self.flight.wanted.result_format is ResultFormat.REFERENCE:
-            return self._outcome(None, tuple(results))
-        return self._outcome(shape(named, values), tuple(results))
+            return self._outcome(shape((), {}), ())
+        plan = replace(self.plan, task_ids=named)
+        verdict = decide(plan, self.follower.look(), named)
+        if not isinstance(verdict, Ready):
+            # What they returned is left of a run before this one was cleared.
+            raise ResultSkipped(f"the run's result, {' and '.join(named)}, was skipped")
+        self.plan = plan
+        return await self._answer(verdict)
 
     def _check_may_be_empty(self, instances: list[TaskInstance]) -> None:
         subject = self.flight.subject

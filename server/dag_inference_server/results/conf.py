@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
+from typing import TypeAlias
 
 from google.protobuf.struct_pb2 import Struct, Value
 
@@ -50,7 +51,22 @@ def step(key: str | int) -> str:
     """One step of a path: into an object or into a list."""
     if isinstance(key, int):
         return f"[{key}]"
-    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{json.dumps(key, ensure_ascii=False)}]"
+    if _PLAIN_KEY.fullmatch(key):
+        return f".{key}"
+    # What is no text is told as JSON would write it, which is.
+    return f"[{json.dumps(key, ensure_ascii=_SURROGATE.search(key) is not None)}]"
+
+
+_Path: TypeAlias = "tuple[_Path, str | int] | None"
+"""The steps, the last one first: written down only where something is wrong."""
+
+
+def _written(path: _Path) -> str:
+    steps = []
+    while path is not None:
+        path, key = path
+        steps.append(step(key))
+    return "".join(reversed(steps))
 
 
 def from_struct(struct: Struct) -> dict[str, Json]:
@@ -62,10 +78,10 @@ def from_struct(struct: Struct) -> dict[str, Json]:
     Raises:
         NoConf: A value is unset.
     """
-    return {key: _from_value(item, step(key)) for key, item in struct.fields.items()}
+    return {key: _from_value(item, (None, key)) for key, item in struct.fields.items()}
 
 
-def _from_value(value: Value, path: str) -> Json:
+def _from_value(value: Value, path: _Path) -> Json:
     match value.WhichOneof("kind"):
         case "null_value":
             return None
@@ -80,23 +96,23 @@ def _from_value(value: Value, path: str) -> Json:
             return value.string_value
         case "list_value":
             items = enumerate(value.list_value.values)
-            return [_from_value(item, path + step(index)) for index, item in items]
+            return [_from_value(item, (path, index)) for index, item in items]
         case "struct_value":
             fields = value.struct_value.fields.items()
-            return {key: _from_value(item, path + step(key)) for key, item in fields}
+            return {key: _from_value(item, (path, key)) for key, item in fields}
         case _:
-            raise NoConf(path, "the value is unset")
+            raise NoConf(_written(path), "the value is unset")
 
 
 def from_text(text: str) -> dict[str, Json]:
     """Read the text of one JSON object, exactly.
 
     Raises:
-        NoConf: It is none, or one of more than `MAX_CONF_DEPTH` levels, or with an integer of
-            more than 4,000 digits.
+        NoConf: It is none, or one of more than `MAX_CONF_DEPTH` levels, with an integer of more
+            than 4,000 digits, or with a key twice in one object.
     """
     try:
-        document = json.loads(text, parse_int=_integer)
+        document = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise NoConf("", f"is no JSON, from line {error.lineno}, column {error.colno} on") from None
     except RecursionError:
@@ -108,6 +124,15 @@ def from_text(text: str) -> dict[str, Json]:
     return document
 
 
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise NoConf("", f"holds an object that has the key {json.dumps(twice[:100])} twice")
+    return found
+
+
 def _integer(text: str) -> int:
     if len(text) > _MAX_DIGITS:
         raise NoConf("", f"holds an integer of {len(text)} digits, which is too long")
@@ -116,32 +141,34 @@ def _integer(text: str) -> int:
 
 def faults(conf: Json) -> list[Fault]:
     """What JSON or Airflow's database cannot hold: the first few, in the order of the conf."""
-    return list(islice(_faults(conf, ""), _MAX_FAULTS))
+    return list(islice(_faults(conf, None), _MAX_FAULTS))
 
 
-def _faults(item: Json, path: str) -> Iterator[Fault]:
+def _faults(item: Json, path: _Path) -> Iterator[Fault]:
     match item:
         case float() if not math.isfinite(item):
             # Where a text said 1e400, this is what became of it.
-            yield Fault(path, "is no JSON number: it is NaN, infinite, or beyond a double")
+            yield Fault(
+                _written(path), "is no JSON number: it is NaN, infinite, or beyond a double"
+            )
         case str():
             yield from _faults_of_text(item, path, "holds")
         case list():
             for index, inner in enumerate(item):
-                yield from _faults(inner, path + step(index))
+                yield from _faults(inner, (path, index))
         case dict():
             for key, inner in item.items():
                 yield from _faults_of_text(key, path, "has a key with")
-                yield from _faults(inner, path + step(key))
+                yield from _faults(inner, (path, key))
         case _:
             pass
 
 
-def _faults_of_text(text: str, path: str, holds: str) -> Iterator[Fault]:
+def _faults_of_text(text: str, path: _Path, holds: str) -> Iterator[Fault]:
     if "\0" in text:
-        yield Fault(path, f"{holds} the character U+0000, which cannot be stored")
+        yield Fault(_written(path), f"{holds} the character U+0000, which cannot be stored")
     if not text.isascii() and _SURROGATE.search(text):
-        yield Fault(path, f"{holds} a lone surrogate, which is no text")
+        yield Fault(_written(path), f"{holds} a lone surrogate, which is no text")
 
 
 def canonical(document: Json) -> str:

@@ -77,6 +77,10 @@ class FakeAirflow:
         self._dags[dag.dag_id] = dag
         return dag
 
+    def remove(self, dag_id: str) -> None:
+        """Delete a DAG."""
+        del self._dags[dag_id]
+
     @property
     def made(self) -> list[Run]:
         """Every run that was ever made, by DAG and in the order of the triggers."""

@@ -114,6 +114,12 @@ REQUEST_INVALID = [
         "conf_json.c[1].d",
         "conf_json.e.f",
     ),
+    invalid(
+        "conf_json below a key that is no text",
+        conf_json(r'{"\ud800": NaN}'),
+        "conf_json",
+        r'conf_json["\ud800"]',
+    ),
     *(
         invalid(f"conf_json {name}", conf_json(text), "conf_json.a")
         for name, text in {
@@ -134,6 +140,7 @@ REQUEST_INVALID = [
             "empty": "",
             "broken": '{"a": ',
             "more than one": "{} {}",
+            "a key twice": '{"a": 1, "a": 2}',
             "lone surrogate as key": '{"\\udfff": 1}',
             "101 deep": '{"a": ' * 101 + "1" + "}" * 101,
             "900 deep": '{"a": ' * 900 + "1" + "}" * 900,

@@ -119,6 +119,18 @@ async def test_describe_tells_all(serve: Serve) -> None:
         assert await aio.describe("greet") == EXPECTED
 
 
+def test_an_example_with_large_integers(serve: Serve) -> None:
+    """Comes as text, because a Struct would round them, and is the same to the caller."""
+
+    def large(request: pb.DescribeDagRequest, context: grpc.ServicerContext) -> Any:
+        dag = greet()
+        dag.example.conf_json = '{"n": 9007199254740993}'
+        return pb.DescribeDagResponse(dag=dag)
+
+    with DagInferenceClient(serve(DescribeDag=large)) as client:
+        assert client.describe("greet").example == {"n": 2**53 + 1}
+
+
 def test_tags_are_no_text(serve: Serve) -> None:
     """A str is a sequence of letters, which nobody means."""
     with (

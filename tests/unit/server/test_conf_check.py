@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from dag_inference_server.airflow import Param
 from dag_inference_server.catalog.conf_check import violations
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, -1.5, "", "1"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner),
+    max_leaves=4,
+)
 INTEGER = {"type": "integer", "minimum": 1, "maximum": 10}
 ORDER = {
     "type": "object",
@@ -50,7 +58,9 @@ def told(
         ({"anyOf": [{"type": "string"}]}, 1, 'conf.p breaks anyOf: {"type": "string"}'),
         (ORDER, {"lines": []}, "conf.p breaks minItems"),
         (ORDER, {"lines": [{"sku": 1}]}, 'conf.p.lines[0]["unit price"] is required'),
-        (ORDER, {"other": 1}, "conf.p has a field that it must not have"),
+        (ORDER, {"other": 1}, "conf.p.other must not be there"),
+        ({"additionalProperties": {"type": "null"}}, {"n": 1}, "conf.p.n must be of type null"),
+        ({"uniqueItems": True}, [{"a": 1}, {"a": 1.0}], "conf.p must not have an item twice"),
     ],
     ids=str,
 )
@@ -76,7 +86,7 @@ def test_everything_is_told_at_once() -> None:
         "conf.a",
         "conf.a",
         'conf["b.c"]',
-        "conf.d",
+        "conf.d.x",
         "conf.d.lines[0].sku",
         'conf.d.lines[0]["unit price"]',
         'conf.d.lines[1]["unit price"]',
@@ -119,6 +129,9 @@ def test_a_param_that_is_left_out(schema: dict[str, Any], default: Any, says: li
         ({"format": "date-time"}, "yesterday"),
         ({"format": "duration"}, "an hour"),
         ({"format": "no such format"}, 1),
+        ({"multipleOf": 0.01}, 10**400),
+        ({"format": "regex"}, "a{99999999999999999999}"),
+        ({"uniqueItems": True}, [1, True, "1", None, [1], {"a": 1}]),
     ],
     ids=str,
 )
@@ -137,3 +150,19 @@ def test_a_schema_is_read_as_the_draft_that_it_names() -> None:
 
     assert len(told(draft4, {"p": 1})) == 1
     assert told(draft4, {"p": 2}) == []
+
+
+@given(st.lists(JSON, max_size=6))
+def test_items_that_are_there_twice(items: list[Any]) -> None:
+    """As the library says, which compares each with each other."""
+    schema = {"uniqueItems": True}
+
+    assert bool(told(schema, {"p": items})) == (not Draft202012Validator(schema).is_valid(items))
+
+
+def test_many_items_are_told_apart_quickly() -> None:
+    """In a time that grows as they do: by the library's own way these take hours."""
+    items = [{"a": number} for number in range(100_000)]
+
+    assert told({"uniqueItems": True}, {"p": items}) == []
+    assert len(told({"uniqueItems": True}, {"p": [*items, {"a": 7}]})) == 1

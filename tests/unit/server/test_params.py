@@ -54,24 +54,41 @@ def test_a_placeholder_fits(schema: dict[str, Any], value: object) -> None:
     assert violations(params(p=schema), conf) == []
 
 
-def test_defaults_are_shown_and_null_is_left_out() -> None:
-    """A param that may be null is null by itself."""
+def test_defaults_are_shown() -> None:
+    """A param that may be null is said to be: without a default, Airflow wants to be told."""
     known = {
         "given": Param(value=3, schema={"type": "integer"}),
         "null": Param(schema={"type": ["null", "integer"]}),
         "anything": Param(),
     }
 
-    assert example_conf(known) == {"given": 3}
+    assert example_conf(known) == {"given": 3, "null": None, "anything": None}
     assert params_schema(known) == {
         "type": "object",
         "properties": {
             "given": {"type": "integer", "default": 3},
-            "null": {"type": ["null", "integer"], "default": None},
-            "anything": {"default": None},
+            "null": {"type": ["null", "integer"]},
+            "anything": {},
         },
         "required": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "array", "prefixItems": [{"type": "number"}], "items": False}, []),
+        ({"type": "array", "items": True, "minItems": 1}, [None]),
+        ({"anyOf": [True, {"type": "string"}], "type": "string"}, None),
+        ({"type": "object", "required": ["a"], "properties": {"a": True}}, {"a": None}),
+        ({"type": "string", "minLength": 10**9}, "text".ljust(1000, "x")),
+        ({"type": "array", "minItems": 10**9, "items": {"type": "null"}}, [None] * 1000),
+    ],
+    ids=str,
+)
+def test_schemas_that_are_no_objects_or_want_much(schema: dict[str, Any], value: object) -> None:
+    """Give some placeholder, of a size that can be shown."""
+    assert example_conf(params(p=schema)) == {"p": value}
 
 
 def test_the_schema_says_what_the_check_says() -> None:
@@ -79,6 +96,8 @@ def test_the_schema_says_what_the_check_says() -> None:
     known = params(**{"a b": {"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n"}})
     whole = Draft202012Validator(params_schema(known))
 
+    itself = params(c={"type": "object", "properties": {"c": {"$ref": "#"}}})
+    assert not Draft202012Validator(params_schema(itself)).is_valid({"c": {"c": {"c": 1}}})
     for conf in ({"a b": 1}, {"a b": "1"}, {}, {"a b": 1, "more": 1}):
         assert whole.is_valid(conf) == (not violations(known, conf))
 

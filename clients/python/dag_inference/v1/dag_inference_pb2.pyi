@@ -660,9 +660,9 @@ class InvokeRequest(_message.Message):
     bytes of UTF-8. Required.
     """
     conf_json: _builtins.str
-    """The conf as the text of one JSON object, handed to Airflow exactly: for
-    integers beyond ±(2^53 - 1), and where the difference between 1 and 1.0
-    matters.
+    """The conf as the text of one JSON object: for integers beyond ±(2^53 - 1),
+    and where the difference between 1 and 1.0 matters. Other numbers are
+    doubles. No object may have a key twice.
     """
     request_id: _builtins.str
     """Names this call, so that repeating it cannot make a second run: a repeated
@@ -1403,7 +1403,9 @@ class Dag(_message.Message):
     description: _builtins.str
     """One line about it."""
     documentation: _builtins.str
-    """Its documentation, in Markdown."""
+    """Its documentation, in Markdown; cut, with an ellipsis, if the answer would be
+    too large with it.
+    """
     result_rule: Global___ResultRule.ValueType
     """How they were found."""
     availability: Global___DagAvailability.ValueType
@@ -1425,8 +1427,9 @@ class Dag(_message.Message):
     @_builtins.property
     def params_schema(self) -> _struct_pb2.Struct:
         """Its params as a JSON Schema (draft 2020-12) of the conf object, defaults
-        included. `required` are the params without a default; other keys than params
-        are allowed, as Airflow allows them. Unset if a Struct cannot hold it.
+        included. `required` are the params without a default that may not be null;
+        other keys than params are allowed, as Airflow allows them. Unset if a Struct
+        cannot hold it: too deep, too large, or with integers beyond ±(2^53 - 1).
         """
 
     @_builtins.property
@@ -1437,7 +1440,8 @@ class Dag(_message.Message):
 
     @_builtins.property
     def example(self) -> Global___InvokeRequest:
-        """A request to begin with: the defaults, and placeholders for required params,
+        """A request to begin with: the defaults, null for params without one that may be
+        null, and placeholders for required params,
         which a schema that is too clever may still refuse.
         """
 

@@ -215,7 +215,8 @@ class DagInferenceServicer(object):
     def ListDags(self, request, context):
         """Lists the DAGs that this gateway serves and its account may see, in the order
         of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
-        in its file is left out.
+        in its file is left out. Whether the result tasks that a DAG names are there
+        is looked at by `DescribeDag` only.
 
         Errors:
 

@@ -185,7 +185,8 @@ class DagInferenceStub:
     ListDags: _grpc.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]
     """Lists the DAGs that this gateway serves and its account may see, in the order
     of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
-    in its file is left out.
+    in its file is left out. Whether the result tasks that a DAG names are there
+    is looked at by `DescribeDag` only.
 
     Errors:
 
@@ -331,7 +332,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
     ListDags: _aio.UnaryUnaryMultiCallable[_dag_inference_pb2.ListDagsRequest, _dag_inference_pb2.ListDagsResponse]  # type: ignore[assignment]
     """Lists the DAGs that this gateway serves and its account may see, in the order
     of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
-    in its file is left out.
+    in its file is left out. Whether the result tasks that a DAG names are there
+    is looked at by `DescribeDag` only.
 
     Errors:
 
@@ -510,7 +512,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dag_inference_pb2.ListDagsResponse, _abc.Awaitable[_dag_inference_pb2.ListDagsResponse]]:
         """Lists the DAGs that this gateway serves and its account may see, in the order
         of their ids. Paused and broken ones say so; a DAG that Airflow no longer finds
-        in its file is left out.
+        in its file is left out. Whether the result tasks that a DAG names are there
+        is looked at by `DescribeDag` only.
 
         Errors:
 
