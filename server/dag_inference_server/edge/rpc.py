@@ -52,7 +52,7 @@ class Rpc:
     def answered(self, timing: pb.Timing) -> None:
         """Take in where the time of the call went."""
         self._about["stages"] = {
-            field.name: round(span.ToTimedelta().total_seconds(), 4)
+            field.name: round(span.seconds + span.nanos / 1e9, 4)
             for field, span in timing.ListFields()
             if field.name != "total"
         }

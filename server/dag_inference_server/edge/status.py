@@ -94,6 +94,8 @@ def _resource(error: DagInferenceError) -> ResourceInfo | None:
 
 def shortened(text: str, limit: int) -> str:
     """The text, cut to so many bytes of its percent-encoded form (gRPC over HTTP/2)."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     spent, kept = 0, len(text)
     for position, character in enumerate(text):
         spent += 1 if " " <= character <= "~" else 3 * len(character.encode(errors="replace"))
