@@ -222,6 +222,7 @@ async def _serve(
 ) -> None:
     """Serve until a signal comes, or `check` finds a problem, which is raised."""
     from dag_inference_server.gateway import CannotListen, serving
+    from dag_inference_server.tracing.switch import CannotTrace
 
     stop, problem = asyncio.Event(), None
     loop = asyncio.get_running_loop()
@@ -240,7 +241,7 @@ async def _serve(
                     with suppress(TimeoutError):
                         async with asyncio.timeout(1):
                             await stop.wait()
-    except CannotListen as error:
+    except (CannotListen, CannotTrace) as error:
         _fail(f"{error}.")
     if problem is not None:
         raise problem

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import grpc
 import structlog
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import (
@@ -45,6 +46,7 @@ from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.admission import Admission, CallLimits
 from dag_inference_server.invocation.invocation import Invocations
+from dag_inference_server.invocation.observer import Observers
 from dag_inference_server.invocation.reading import ReadLimits
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
@@ -52,21 +54,18 @@ from dag_inference_server.metrics.gateway import GatewayMetrics, Now
 from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
 from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.settings import Settings
+from dag_inference_server.tracing.switch import traces_to
 from dag_inference_server.vitals import Vitals
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
 
 
+_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _SERVICES = [
-    *(
-        file.services_by_name[name]
-        for file, name in (
-            (pb.DESCRIPTOR, "DagInference"),
-            (health_pb2.DESCRIPTOR, "Health"),
-            (reflection_pb2.DESCRIPTOR, "ServerReflection"),
-        )
-    )
+    pb.DESCRIPTOR.services_by_name["DagInference"],
+    health_pb2.DESCRIPTOR.services_by_name["Health"],
+    reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
 ]
 
 
@@ -120,10 +119,12 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
 
     Raises:
         CannotListen: The address is taken, or none of this machine's.
+        CannotTrace: Traces are wanted, and the extra for them is not installed.
     """
     registry = CollectorRegistry()
-    metrics = GatewayMetrics(registry)
-    transport = connect(settings, metrics, call_headers)
+    traces = traces_to(settings.otlp_endpoint, SERVICE)
+    metrics = GatewayMetrics(registry, traces.trace_id)
+    transport = connect(settings, metrics, lambda: call_headers() | traces.headers())
     api = AirflowApi(transport)
     run_ids = RunIds(settings.run_id_prefix)
     listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
@@ -155,9 +156,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         admission=admission,
         attendance=attendance,
         timeouts=timeouts,
-        observer=metrics,
+        observer=Observers(metrics, *traces.observers),
+        trace_id=traces.trace_id,
     )
-    health, server = Health(catalog.is_callable), _server(settings, registry)
+    health, server = Health(catalog.is_callable), _server(settings, registry, traces.interceptors)
     ready = asyncio.Event()
     vitals = Vitals(api, health.set_airflow)
     metrics.show(
@@ -190,8 +192,11 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     await health.add_to(server)
     if settings.reflection:
-        names = (SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        names = [SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        names += [_CHANNELZ.full_name] if settings.channelz else []
         reflection.enable_server_reflection(names, server)
+    if settings.channelz:
+        channelz.add_channelz_servicer(server)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     port = _listen(server, settings.listen)
@@ -216,16 +221,23 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                     task.cancel()
     finally:
         await transport.close()
+        await traces.close()
 
 
-def _server(settings: Settings, registry: CollectorRegistry) -> grpc.aio.Server:
+def _server(
+    settings: Settings,
+    registry: CollectorRegistry,
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+) -> grpc.aio.Server:
     return grpc.aio.server(
         # In this order: what cannot be decoded counts, too.
         interceptors=[
-            RpcMetrics(registry, _SERVICES),
+            *interceptors,
+            RpcMetrics(registry, [*_SERVICES, *([_CHANNELZ] if settings.channelz else [])]),
             RefuseUndecodable(settings.max_request_bytes),
         ],
         options=[
+            ("grpc.enable_channelz", int(settings.channelz)),
             # Without it, a second gateway on the same port takes half of the calls.
             ("grpc.so_reuseport", 0),
             # What is too large gets a coded error of ours: up to a size that costs nothing.

@@ -80,6 +80,13 @@ def _is_http_url(value: str) -> str:
     return value.rstrip("/").removesuffix("/api/v2")
 
 
+def _is_collector(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+        raise ValueError("must be an http or https URL without a path, such as http://host:4317")
+    return value
+
+
+CollectorUrl = Annotated[str, AfterValidator(_is_collector)]
 Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 PatternsByDag = Annotated[dict[str, Patterns], NoDecode, _json_like('{"my_dag": "my_task"}')]
 Code = Annotated[str, AfterValidator(check_code)]
@@ -137,6 +144,13 @@ class Settings(BaseSettings):
 
     metrics_listen: Address | Literal["off"] = "127.0.0.1:9464"
     """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere."""
+
+    otlp_endpoint: CollectorUrl | None = None
+    """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no
+    cost. Needs the extra `otel`."""
+
+    channelz: bool = False
+    """Whether gRPC tells of its channels and sockets, by `grpc.channelz.v1`."""
 
     dags: Patterns | None = None
     """Which DAGs are served: shell patterns of ids, separated by commas. All, when unset and

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dag_inference_server.airflow import AirflowApi, DagRun
+from dag_inference_server.ending.notes import trace_in, traced
 
 
 async def end_run(
@@ -28,4 +29,7 @@ async def end_run(
         AirflowDenied: The account may not end runs.
     """
     run = await api.run(dag_id, run_id)
-    return run if run.is_final else await api.end_run(dag_id, run_id, note, check=check)
+    if run.is_final:
+        return run
+    note = traced(note, trace_in(run.note)) or note
+    return await api.end_run(dag_id, run_id, note, check=check)

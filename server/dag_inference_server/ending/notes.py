@@ -13,6 +13,7 @@ from enum import Enum
 _OURS = "dag-inference: "
 # Whatever people write there: of eight digits at most, which are three years.
 _LIMIT = re.compile(rf"{_OURS}run_timeout (\d{{1,8}}(?:\.\d{{1,6}})?) s\b")
+_TRACE = re.compile(rf"(?:^{_OURS}|; )trace ([0-9a-f]{{32}})$")
 _TIMED_OUT = f"{_OURS}ended by its run_timeout"
 _CANCELLED = f"{_OURS}cancelled"
 
@@ -52,6 +53,19 @@ def ended_by(note: str | None) -> EndedBy | None:
     if text.startswith(_CANCELLED):
         return EndedBy.CANCEL
     return EndedBy.RUN_TIMEOUT if text.startswith(_TIMED_OUT) else None
+
+
+def traced(note: str | None, trace_id: str | None) -> str | None:
+    """A note, or none, that tells the trace of the call that made the run, too."""
+    if trace_id is None:
+        return note
+    return f"{note}; trace {trace_id}" if note else f"{_OURS}trace {trace_id}"
+
+
+def trace_in(note: str | None) -> str | None:
+    """The trace of the call that made a run, by its note."""
+    found = _TRACE.search(note or "")
+    return found[1] if found else None
 
 
 def _seconds(span: timedelta) -> str:

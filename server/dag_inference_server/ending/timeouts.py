@@ -15,7 +15,7 @@ import structlog
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, DagRun, Listings, NotFound, until_answered
 from dag_inference_server.ending.attendance import RunKey
-from dag_inference_server.ending.notes import limit_in, timed_out
+from dag_inference_server.ending.notes import limit_in, timed_out, trace_in, traced
 from dag_inference_server.together import together
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,8 @@ class RunTimeouts:
             elif due > self._listings.now():
                 self._due[key] = due
             else:
-                await self._api.end_run(dag_id, run_id, timed_out(limit))
+                note = traced(timed_out(limit), trace_in(run.note)) or ""
+                await self._api.end_run(dag_id, run_id, note)
                 self._due.pop(key, None)
                 log.info("run_timed_out", dag_id=dag_id, run_id=run_id)
         except NotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan
 from dag_inference_server.ending.attendance import Attendance, Attendee
 from dag_inference_server.ending.end import end_run
-from dag_inference_server.ending.notes import cancelled, limited
+from dag_inference_server.ending.notes import cancelled, limited, traced
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.admission import RETRY_AFTER, Admission, Place
 from dag_inference_server.invocation.call import (
@@ -89,8 +89,9 @@ class Invocations:
         attendance: Attendance,
         timeouts: RunTimeouts,
         observer: Observer,
+        trace_id: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Work on these."""
+        """Work on these; `trace_id` tells the trace of the call that it is called for."""
         self._api = api
         self._catalog = catalog
         self._watcher = watcher
@@ -99,6 +100,7 @@ class Invocations:
         self._attendance = attendance
         self._timeouts = timeouts
         self._observer = observer
+        self._trace_id = trace_id
         self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
         self._values = values
         self._read_limits = read_limits
@@ -266,7 +268,9 @@ class Invocations:
                 run_id,
                 call.conf,
                 is_large=call.is_large,
-                note=limited(call.run_timeout) if call.run_timeout else None,
+                note=traced(
+                    limited(call.run_timeout) if call.run_timeout else None, self._trace_id()
+                ),
                 check=check,
             )
         except RunExists:

@@ -20,3 +20,26 @@ class Observer(Protocol):
 
     def left(self, dag_id: str, seconds: float) -> None:
         """Its caller went away, after so many seconds."""
+
+
+class Observers:
+    """Several, who are all told."""
+
+    def __init__(self, *observers: Observer) -> None:
+        """Tell these."""
+        self._observers = observers
+
+    def answered(self, outcome: Outcome, translation: timedelta) -> None:
+        """It has its result, of which the answer was made in so long."""
+        for observer in self._observers:
+            observer.answered(outcome, translation)
+
+    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+        """It has an error, after so many seconds."""
+        for observer in self._observers:
+            observer.failed(dag_id, error, seconds)
+
+    def left(self, dag_id: str, seconds: float) -> None:
+        """Its caller went away, after so many seconds."""
+        for observer in self._observers:
+            observer.left(dag_id, seconds)

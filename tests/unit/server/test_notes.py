@@ -15,6 +15,8 @@ from dag_inference_server.ending.notes import (
     limit_in,
     limited,
     timed_out,
+    trace_in,
+    traced,
 )
 
 LIMITS = st.timedeltas(min_value=timedelta(milliseconds=1), max_value=timedelta(days=365))
@@ -33,6 +35,28 @@ def test_who_ended_a_run_is_read_whatever_else_is_said(limit: timedelta, comment
     assert ended_by(cancelled("by request", comment)) is EndedBy.CANCEL
     assert ended_by(timed_out(limit)) is EndedBy.RUN_TIMEOUT
     assert limit_in(cancelled("by request", comment)) is limit_in(timed_out(limit)) is None
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@given(LIMITS, st.text(max_size=256))
+def test_a_trace_stands_behind_whatever_else(limit: timedelta, comment: str) -> None:
+    """It is read from every note, and changes nothing of what the rest says."""
+    ended = cancelled("by request", comment)
+    for note in (None, limited(limit), timed_out(limit), ended):
+        told = traced(note, TRACE)
+        assert trace_in(told) == TRACE
+        assert (limit_in(told), ended_by(told)) == (limit_in(note), ended_by(note))
+        assert traced(note, None) == note
+
+
+@pytest.mark.parametrize(
+    "note", [None, "", f"trace {TRACE}", f"dag-inference: trace {TRACE[1:]}", "; trace none"]
+)
+def test_notes_without_a_trace(note: str | None) -> None:
+    """Of people, and of calls that nobody traced."""
+    assert trace_in(note) is None
 
 
 @pytest.mark.parametrize(

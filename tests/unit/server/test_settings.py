@@ -82,6 +82,8 @@ def test_a_variable_sets_what_it_names(
         ({"LISTEN": "host:http"}, "listen", "must be HOST:PORT"),
         ({"LISTEN": "host:65536"}, "listen", "must be HOST:PORT"),
         ({"LISTEN": "host:-1"}, "listen", "must be HOST:PORT"),
+        ({"OTLP_ENDPOINT": "localhost:4317"}, "otlp_endpoint", "must be an http or https URL"),
+        ({"LOG_FORMAT": "xml"}, "log_format", "'text' or 'json'"),
         ({"AIRFLOW_TIMEOUT": "0"}, "airflow_timeout", "greater than 0"),
         ({"DEFAULT_DEADLINE": "nan"}, "default_deadline", "finite number"),
         ({"POLL_INTERVAL_MAX": "inf"}, "poll_interval_max", "finite number"),

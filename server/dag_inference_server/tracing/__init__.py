@@ -1,0 +1,1 @@
+"""Traces: what becomes of a call, for OpenTelemetry. Needs the extra `otel`."""

@@ -1,0 +1,110 @@
+"""The span of an RPC, from its arrival to its status."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import structlog
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+
+from dag_inference_server.tracing.tracing import caller_of, trace_id
+
+_OUR_FAULT = {
+    grpc.StatusCode.UNKNOWN.value[0],
+    grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
+    grpc.StatusCode.UNIMPLEMENTED.value[0],
+    grpc.StatusCode.INTERNAL.value[0],
+    grpc.StatusCode.UNAVAILABLE.value[0],
+    grpc.StatusCode.DATA_LOSS.value[0],
+}
+"""The statuses that make a server's span an error (OpenTelemetry's conventions for gRPC)."""
+
+
+class RpcSpans(grpc.aio.ServerInterceptor):
+    """Begins a span for each RPC of one service, under the caller's trace."""
+
+    def __init__(self, tracer: Tracer, service: str) -> None:
+        """Make spans with `tracer`."""
+        self._tracer = tracer
+        self._service = service
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler, if it is one of the service."""
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or not path.startswith(f"/{self._service}/"):
+            return handler
+        options = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        name = path.removeprefix("/")
+        if handler.response_streaming:
+            stream = self._stream(name, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(stream, **options)
+        unary = self._unary(name, handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(unary, **options)
+
+    def _unary(
+        self, name: str, serve: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
+        async def traced(request: Any, context: Any) -> Any:
+            with self._span(name, context):
+                return await serve(request, context)
+
+        return traced
+
+    def _stream(
+        self, name: str, serve: Callable[..., AsyncIterator[Any]]
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def traced(request: Any, context: Any) -> AsyncIterator[Any]:
+            with self._span(name, context):
+                async for response in serve(request, context):
+                    yield response
+
+        return traced
+
+    @contextmanager
+    def _span(self, name: str, context: Any) -> Iterator[None]:
+        metadata = {
+            key: value
+            for key, value in context.invocation_metadata() or ()
+            if isinstance(value, str)
+        }
+        service, _, method = name.partition("/")
+        span = self._tracer.start_span(
+            name,
+            context=caller_of(metadata),
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
+        )
+        # For good: every RPC is a task of its own, and its context ends with it.
+        contexts.attach(trace.set_span_in_context(span))
+        if recorded := trace_id():
+            structlog.contextvars.bind_contextvars(trace_id=recorded)
+        code = grpc.StatusCode.CANCELLED.value[0]
+        try:
+            yield
+            code = _number(context.code())
+        except grpc.aio.AbortError:
+            code = _number(context.code())
+            raise
+        finally:
+            span.set_attribute("rpc.grpc.status_code", code)
+            if code in _OUR_FAULT:
+                span.set_status(Status(StatusCode.ERROR))
+            span.end()
+
+
+def _number(code: grpc.StatusCode | int | None) -> int:
+    # Unset, it is 0 or `None`.
+    return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0

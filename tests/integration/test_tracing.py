@@ -1,0 +1,219 @@
+"""Traces: a span for each call under the caller's own, with its stages, and the way to the run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, Kind, steps
+from integration.gateway import Gateway, running, settings_for
+from integration.scraping import OPENMETRICS, get
+from integration.statuses import failure
+from integration.waiting import eventually, first_run
+
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+"""The trace and the span of the caller."""
+
+STAGES = {
+    *("admission", "trigger", "queued", "running", "detection", "value_read", "translation"),
+}
+
+
+def traced(flags: str = "01", trace_id: str = TRACE) -> list[tuple[str, str]]:
+    """The metadata of a call in a trace, sampled unless said otherwise."""
+    return [("traceparent", f"00-{trace_id}-{CALLER}-{flags}")]
+
+
+class Collector(TraceServiceServicer):
+    """Takes spans by OTLP, as a real collector does."""
+
+    def __init__(self) -> None:
+        """None have come."""
+        self.spans: list[Any] = []
+        self.resources: list[Any] = []
+
+    async def Export(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> Any:
+        """Take some."""
+        for resource in request.resource_spans:
+            self.resources.append(resource.resource)
+            for scope in resource.scope_spans:
+                self.spans += scope.spans
+        return otlp.ExportTraceServiceResponse()
+
+    async def call(self, trace_id: str = TRACE) -> tuple[Any, dict[str, Any]]:
+        """The span of the one call in a trace, and those below it by name."""
+
+        def found() -> list[Any]:
+            spans = [span for span in self.spans if span.trace_id.hex() == trace_id]
+            return [span for span in spans if span.parent_span_id.hex() == CALLER]
+
+        (span,) = await eventually(found)
+        below = {s.name: s for s in self.spans if s.parent_span_id == span.span_id}
+        return span, below
+
+
+@pytest.fixture
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Collector, str]]:
+    """A collector, and its address."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    server, collector = grpc.aio.server(), Collector()
+    add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield collector, f"http://127.0.0.1:{port}"
+    await server.stop(None)
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    """The attributes of a span or resource."""
+    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
+
+
+async def test_a_call(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:
+    """Its span hangs below the caller's, its stages below it; Airflow and the run are told."""
+    spans, endpoint = collector
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        request = pb.InvokeRequest(dag_id="dag")
+        answer = await gateway.stub.Invoke(request, timeout=5, metadata=traced())
+        _, _, metrics = await get(gateway, "/metrics", Accept=OPENMETRICS)
+        span, stages = await spans.call()
+
+    assert (span.name, span.kind) == ("dag_inference.v1.DagInference/Invoke", 2)
+    assert attributes(span) == {
+        "rpc.system": "grpc",
+        "rpc.service": "dag_inference.v1.DagInference",
+        "rpc.method": "Invoke",
+        "rpc.grpc.status_code": 0,
+        "dag_inference.dag_id": "dag",
+        "dag_inference.run_id": answer.run.run_id,
+        "dag_inference.run_state": "running",
+    }
+    assert stages.keys() == STAGES
+    for name, stage in stages.items():
+        if name in {"admission", "trigger", "value_read", "translation"}:
+            # By the gateway's clock, to which a span's own stamps are taken.
+            assert span.start_time_unix_nano - 5e6 <= stage.start_time_unix_nano, name
+            assert stage.end_time_unix_nano <= span.end_time_unix_nano + 5e6, name
+        assert stage.start_time_unix_nano <= stage.end_time_unix_nano, name
+    told = {
+        asked.kind: asked.request.headers.get("traceparent", "")
+        for asked in airflow.asked
+        if asked.kind in {Kind.TRIGGER, Kind.VALUE, Kind.INSTANCE}
+    }
+    expected = f"00-{TRACE}-{span.span_id.hex()}-01"
+    assert told == dict.fromkeys((Kind.TRIGGER, Kind.VALUE, Kind.INSTANCE), expected)
+    assert dag.made[0].note == f"dag-inference: trace {TRACE}"
+    assert f'trace_id="{TRACE}"' in metrics
+    (resource, *_) = map(attributes, spans.resources)
+    assert resource["service.name"] == "dag-inference"
+    assert resource["deployment.environment.name"] == "test"
+
+
+async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:
+    """Say so, by status and reason; a DAG's own failure is no error of the gateway's."""
+    spans, endpoint = collector
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    parked = airflow.add(Dag("parked"))
+    calls = {name: traced(trace_id=f"{n:032x}") for n, name in enumerate(("a", "b", "c", "d"), 1)}
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        stub = gateway.stub
+        request = pb.InvokeRequest(dag_id="fails")
+        failed = await failure(stub.Invoke(request, timeout=5, metadata=calls["a"]))
+        stream = stub.InvokeStream(request, timeout=5, metadata=calls["b"])
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in stream:
+                pass
+        late = pb.InvokeRequest(dag_id="parked")
+        await failure(stub.Invoke(late, timeout=0.3, metadata=calls["c"]))
+        left = stub.Invoke(late, timeout=20, metadata=calls["d"])
+        await eventually(lambda: len(parked.made) == 2)
+        left.cancel()
+        found = {name: (await spans.call(f"{n:032x}"))[0] for n, name in enumerate(calls, 1)}
+
+    assert attributes(found["a"])["dag_inference.reason"] == "TASK_FAILED"
+    assert attributes(found["a"])["dag_inference.run_id"] == failed.info.metadata["run_id"]
+    assert attributes(found["b"])["dag_inference.task_id"] == "predict"
+    codes = {name: attributes(span)["rpc.grpc.status_code"] for name, span in found.items()}
+    assert codes == {
+        "a": StatusCode.ABORTED.value[0],
+        "b": StatusCode.ABORTED.value[0],
+        "c": StatusCode.DEADLINE_EXCEEDED.value[0],
+        "d": StatusCode.CANCELLED.value[0],
+    }
+    expected = {"a": 0, "b": 0, "c": 2, "d": 0}
+    assert {name: span.status.code for name, span in found.items()} == expected
+
+
+async def test_a_call_that_nobody_records(
+    airflow: FakeAirflow, collector: tuple[Collector, str]
+) -> None:
+    """The caller has decided that its trace is not sampled: no span, and no word in the run."""
+    spans, endpoint = collector
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        request = pb.InvokeRequest(dag_id="dag")
+        await gateway.stub.Invoke(request, timeout=5, metadata=traced("00"))
+        await gateway.stub.Invoke(request, timeout=5, metadata=traced("01", f"{7:032x}"))
+        await spans.call(f"{7:032x}")
+
+    assert TRACE not in {span.trace_id.hex() for span in spans.spans}
+    assert dag.made[0].note is None
+
+
+@pytest.mark.parametrize("way", ["cancel", "run_timeout"])
+async def test_a_run_that_is_ended(
+    airflow: FakeAirflow, collector: tuple[Collector, str], way: str
+) -> None:
+    """Keeps the trace in its note, behind what the gateway says there of its end."""
+    _, endpoint = collector
+    dag = airflow.add(Dag("dag"))
+    request = pb.InvokeRequest(dag_id="dag")
+    request.run_timeout.FromMilliseconds(500 if way == "run_timeout" else 60_000)
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        call = gateway.stub.Invoke(request, timeout=20, metadata=traced())
+        run = await first_run(dag)
+        assert str(run.note).startswith("dag-inference: run_timeout ")
+        assert str(run.note).endswith(f"; trace {TRACE}")
+        if way == "cancel":
+            await gateway.stub.Cancel(pb.CancelRequest(dag_id="dag", run_id=run.run_id))
+        failed = await failure(call)
+
+    assert failed.reason == ("RUN_CANCELLED" if way == "cancel" else "RUN_TIMED_OUT")
+    assert str(run.note).endswith(f"; trace {TRACE}")
+
+
+async def test_off(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Nobody is told of the caller's trace."""
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5, metadata=traced())
+
+    assert not any("traceparent" in asked.request.headers for asked in airflow.asked)
+    assert dag.made[0].note is None
+
+
+async def test_the_collector_is_away(airflow: FakeAirflow) -> None:
+    """Calls are served as ever, and the gateway ends in time."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with running(settings_for(airflow, otlp_endpoint="http://127.0.0.1:9")) as gateway:
+        for _ in range(5):
+            await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5, metadata=traced())
+        start = time.monotonic()
+
+    assert time.monotonic() - start < 10
+    assert len(asyncio.all_tasks()) == 1
