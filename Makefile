@@ -7,6 +7,7 @@ PROTOC := .venv-protos
 PROTOC_READY := $(PROTOC)/.ready
 OLDER := 3.1 3.2
 OLDER_READY := $(OLDER:%=.venv-airflow-%/.ready)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 UV := uv==0.13.9
 
 PROTOS := $(wildcard protos/*/*/*.proto)
@@ -48,8 +49,10 @@ test: $(READY) ## Every test, the end-to-end ones against real Airflows
 test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
 	$(BIN)/pytest tests/versions
 
-test-system: $(READY) ## Tests with parts that only Debian has
-	@echo "No test needs a part that only Debian has."
+test-system: $(READY) ## Tests with parts that only Debian has, which it installs
+	command -v prometheus promtool > /dev/null || { $(SUDO) apt-get -qq update && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends prometheus; }
+	$(BIN)/pytest tests/system
 
 bench: $(READY) ## Measure, beside /wait and bare gRPC; ONLY=fake or ONLY=real, QUICK=1 to try it
 	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -34,8 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
-    state = tmp_path_factory.mktemp("standalone")
-    dropped = tmp_path_factory.mktemp("dropped")
+    # Not below pytest's own folder: as root, PostgreSQL runs as another user, and each start of a
+    # pytest shuts that folder to all others.
+    with TemporaryDirectory(prefix="dag-inference-e2e-") as folder:
+        yield from _standalone(Path(folder), tmp_path_factory.mktemp("dropped"))
+
+
+def _standalone(state: Path, dropped: Path) -> Iterator[Standalone]:
     folders = (ROOT / "examples" / "dags", HERE / "dags", dropped)
     environment = {
         **SHELL_ENVIRONMENT,
@@ -56,7 +63,7 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
         )
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(60) == 0, (state / "stderr.log").read_text()
         assert len(family) > 5
         assert [process for process in family if runs(process)] == []
 
