@@ -30,15 +30,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class GatewayProcess:
-    """A gateway that serves, with its default settings."""
+    """A gateway that serves."""
 
     target: str
     pid: int
 
 
 @contextmanager
-def gateway(airflow: Address) -> Iterator[GatewayProcess]:
-    """Run a gateway in front of an Airflow inside the block."""
+def gateway(airflow: Address, **settings: str) -> Iterator[GatewayProcess]:
+    """Run a gateway in front of an Airflow inside the block, with settings of one's own."""
     command = Path(sys.executable).with_name("dag-inference-server")
     environment = ENVIRONMENT | {
         "DAG_INFERENCE_AIRFLOW_URL": airflow.url,
@@ -48,6 +48,7 @@ def gateway(airflow: Address) -> Iterator[GatewayProcess]:
         "DAG_INFERENCE_METRICS_LISTEN": "127.0.0.1:0",
         "DAG_INFERENCE_LOG_LEVEL": "warning",
         "DAG_INFERENCE_SHUTDOWN_GRACE": "0",
+        **{f"DAG_INFERENCE_{name}": value for name, value in settings.items()},
     }
     with running([str(command), "serve"], environment) as process:
         target = f"127.0.0.1:{first_line(process).rpartition(' ')[2]}"

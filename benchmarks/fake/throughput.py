@@ -60,7 +60,7 @@ async def measure(sizes: Sizes, report: Report) -> None:
     report.say("calls per second …")
     with fake_airflow() as airflow, gateway(airflow.address) as server:
         pids = {"server": server.pid, "load": os.getpid(), "fake": airflow.pid}
-        ours = await _calls(server.target, sizes, pids)
+        ours = await calls_per_second(server.target, sizes, pids)
     alone: dict[bool, Rate] = {}
     for models in (False, True):
         with fake_airflow() as airflow:
@@ -70,7 +70,7 @@ async def measure(sizes: Sizes, report: Report) -> None:
             alone[models] = Rate(calls, _cores(spent, time.monotonic() - start))
     with echo() as server:
         pids = {"server": server.pid, "load": os.getpid()}
-        bare = await _calls(server.target, sizes, pids)
+        bare = await calls_per_second(server.target, sizes, pids)
     rows = [
         _row("gateway", ours, ours),
         _row("apache-airflow-client, raw", alone[False], ours),
@@ -91,7 +91,7 @@ def _row(what: str, rate: Rate, ours: Rate) -> list[Cell]:
     return [what, rate.calls, rate.calls / ours.calls, rate.cpu, rate.cpu / ours.cpu, *cores]
 
 
-async def _calls(target: str, sizes: Sizes, pids: Mapping[str, int]) -> Rate:
+async def calls_per_second(target: str, sizes: Sizes, pids: Mapping[str, int]) -> Rate:
     """Keep some calls in flight for a while."""
     conf = Struct()
     conf.update({"n": 1, "text": "sepal", "numbers": [6.1, 2.8, 4.7, 1.2]})

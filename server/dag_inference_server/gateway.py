@@ -52,6 +52,7 @@ from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.metrics.gateway import GatewayMetrics, Now
 from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
+from dag_inference_server.metrics.off import NoMetrics
 from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.settings import Settings
 from dag_inference_server.tracing.switch import traces_to
@@ -123,7 +124,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     """
     registry = CollectorRegistry()
     traces = traces_to(settings.otlp_endpoint, SERVICE)
-    metrics = GatewayMetrics(registry, traces.trace_id)
+    is_measured = settings.metrics_listen != "off"
+    metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
     transport = connect(settings, metrics, lambda: call_headers() | traces.headers())
     api = AirflowApi(transport)
     run_ids = RunIds(settings.run_id_prefix)
@@ -159,7 +161,11 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         observer=Observers(metrics, *traces.observers),
         trace_id=traces.trace_id,
     )
-    health, server = Health(catalog.is_callable), _server(settings, registry, traces.interceptors)
+    interceptors = list(traces.interceptors)
+    if is_measured:
+        services = [*_SERVICES, *([_CHANNELZ] if settings.channelz else [])]
+        interceptors.append(RpcMetrics(registry, services))
+    health, server = Health(catalog.is_callable), _server(settings, interceptors)
     ready = asyncio.Event()
     vitals = Vitals(api, health.set_airflow)
     metrics.show(
@@ -191,12 +197,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         server,
     )
     await health.add_to(server)
-    if settings.reflection:
-        names = [SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-        names += [_CHANNELZ.full_name] if settings.channelz else []
-        reflection.enable_server_reflection(names, server)
-    if settings.channelz:
-        channelz.add_channelz_servicer(server)
+    _add_tools(server, settings)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     port = _listen(server, settings.listen)
@@ -224,18 +225,22 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         await traces.close()
 
 
+def _add_tools(server: grpc.aio.Server, settings: Settings) -> None:
+    """What people look at a server with."""
+    if settings.reflection:
+        names = [SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        names += [_CHANNELZ.full_name] if settings.channelz else []
+        reflection.enable_server_reflection(names, server)
+    if settings.channelz:
+        channelz.add_channelz_servicer(server)
+
+
 def _server(
-    settings: Settings,
-    registry: CollectorRegistry,
-    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
 ) -> grpc.aio.Server:
     return grpc.aio.server(
         # In this order: what cannot be decoded counts, too.
-        interceptors=[
-            *interceptors,
-            RpcMetrics(registry, [*_SERVICES, *([_CHANNELZ] if settings.channelz else [])]),
-            RefuseUndecodable(settings.max_request_bytes),
-        ],
+        interceptors=[*interceptors, RefuseUndecodable(settings.max_request_bytes)],
         options=[
             ("grpc.enable_channelz", int(settings.channelz)),
             # Without it, a second gateway on the same port takes half of the calls.

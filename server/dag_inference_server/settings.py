@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     """Where gRPC is served. Port 0 takes a free one."""
 
     metrics_listen: Address | Literal["off"] = "127.0.0.1:9464"
-    """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere."""
+    """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere, and
+    nothing is measured."""
 
     otlp_endpoint: CollectorUrl | None = None
     """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no

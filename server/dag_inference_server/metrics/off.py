@@ -1,0 +1,38 @@
+"""Metrics that nobody collects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry
+
+from dag_inference.errors import DagInferenceError
+from dag_inference_server.airflow import DagRun
+from dag_inference_server.invocation.call import Outcome
+from dag_inference_server.metrics.gateway import Now
+
+
+class NoMetrics:
+    """Is told what `GatewayMetrics` is told, and keeps nothing of it."""
+
+    def answered(self, outcome: Outcome, translation: timedelta) -> None:
+        """Nothing."""
+
+    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+        """Nothing."""
+
+    def left(self, dag_id: str, seconds: float) -> None:
+        """Nothing."""
+
+    def requested(self, operation: str, status: int | None, seconds: float) -> None:
+        """Nothing."""
+
+    def looked(self, kind: str, interval: float, lag: float, *, heard: bool) -> None:
+        """Nothing."""
+
+    def run_ended(self, run: DagRun) -> None:
+        """Nothing."""
+
+    def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> None:
+        """Nothing."""
