@@ -14,7 +14,7 @@ PROTOS := $(wildcard protos/*/*/*.proto)
 STUBS := clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-system bench check format generate generated-fresh \
+.PHONY: help setup demo test test-versions test-system picture bench check format generate generated-fresh \
   lock clean
 
 help: ## Say what there is to make
@@ -53,6 +53,9 @@ test-system: $(READY) ## Tests with parts that only Debian has, which it install
 	command -v prometheus promtool > /dev/null || { $(SUDO) apt-get -qq update && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends prometheus; }
 	$(BIN)/pytest tests/system
+
+picture: $(READY) ## Draw the board's picture in docs/ anew, from a real Prometheus
+	BOARD_PICTURE=docs/board.png $(BIN)/pytest -q tests/system -k every_query_finds_data
 
 bench: $(READY) ## Measure, beside /wait and bare gRPC; ONLY=fake or ONLY=real, QUICK=1 to try it
 	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)

@@ -69,6 +69,17 @@ class Prometheus:
             return [({}, float(result[1]))]
         return [(series["metric"], float(series["value"][1])) for series in result]
 
+    async def range(
+        self, expression: str, start: float, end: float
+    ) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """What a query gives each second: labels, and time and value of each point."""
+        about = {"start": str(start), "end": str(end), "step": "1"}
+        found = (await self._get("query_range", query=expression, **about))["result"]
+        return [
+            (series["metric"], [(float(at), float(value)) for at, value in series["values"]])
+            for series in found
+        ]
+
     async def exemplars(self, expression: str) -> list[dict[str, Any]]:
         """The exemplars of the last hour."""
         found = await self._get("query_exemplars", query=expression, start="0", end="9999999999")

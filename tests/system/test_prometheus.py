@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +22,7 @@ from fakes.airflow import Dag, FakeAirflow, Run, Task, steps
 from integration.gateway import Gateway
 from integration.scraping import get
 from system.conftest import EXAMPLES, Prometheus
+from system.picture import draw
 
 RULES = EXAMPLES / "prometheus" / "rules.yml"
 RULE_TESTS = EXAMPLES / "prometheus" / "rules_test.yml"
@@ -46,9 +49,14 @@ def alerts() -> set[str]:
     return {rule["alert"] for rule in rules() if "alert" in rule}
 
 
+def _board() -> dict[str, Any]:
+    board: dict[str, Any] = json.loads(BOARD.read_text())
+    return board
+
+
 def of_the_board() -> Iterator[tuple[str, str]]:
     """Every query of the board, as Grafana sends it, by the title of its panel."""
-    for panel in json.loads(BOARD.read_text())["panels"]:
+    for panel in _board()["panels"]:
         for target in panel.get("targets", ()):
             query = target["expr"].replace("$__rate_interval", "10s")
             yield panel["title"], re.sub(r"\$(job|dag_id)\b", ".*", query)
@@ -59,6 +67,9 @@ def of_the_rules() -> Iterator[tuple[str, str]]:
     for rule in rules():
         yield rule.get("alert") or rule["record"], re.sub(r" (==|>) ", r" \1 bool ", rule["expr"])
 
+
+_PICTURED = 60
+"""Seconds that the picture for the docs shows."""
 
 QUERIES = [*of_the_board(), *of_the_rules()]
 
@@ -109,6 +120,10 @@ async def test_every_query_finds_data(
                     missing.pop(name, None)
             await asyncio.sleep(0.2)
 
+        if path := os.environ.get("BOARD_PICTURE"):
+            await asyncio.sleep(_PICTURED)
+            await draw(prometheus, _board(), Path(path), _PICTURED)
+
     (target,) = await prometheus.targets()
     assert (target["health"], target["lastError"]) == ("up", "")
     (stage,) = await prometheus.query(
@@ -154,8 +169,9 @@ async def _some_calls(gateway: Gateway) -> None:
             await stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=timeout)
 
     async def stream() -> None:
-        async for _ in stub.InvokeStream(pb.InvokeRequest(dag_id="ok"), timeout=5):
-            pass
+        with suppress(grpc.aio.AioRpcError):
+            async for _ in stub.InvokeStream(pb.InvokeRequest(dag_id="ok"), timeout=5):
+                pass
 
     parked = (call("parked", 0.5) for _ in range(25))
     await asyncio.gather(call("ok", 5), call("fails", 5), call("early", 5), stream(), *parked)
