@@ -26,10 +26,12 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.airflow import (
     AirflowApi,
+    Breaker,
     Credentials,
     Listings,
     NotFound,
     RequestObserver,
+    RequestObservers,
     Transport,
     Values,
 )
@@ -126,7 +128,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     traces = traces_to(settings.otlp_endpoint, SERVICE)
     is_measured = settings.metrics_listen != "off"
     metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
-    transport = connect(settings, metrics, lambda: call_headers() | traces.headers())
+    breaker = Breaker()
+    transport = connect(
+        settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()
+    )
     api = AirflowApi(transport)
     run_ids = RunIds(settings.run_id_prefix)
     listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
@@ -145,7 +150,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
     admission = Admission(
-        CallLimits(settings.max_calls, settings.max_calls_per_dag, settings.max_triggers)
+        CallLimits(settings.max_calls, settings.max_calls_per_dag, settings.max_triggers), breaker
     )
     invocations = Invocations(
         api,
@@ -175,6 +180,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             watcher.tracked,
             watcher.news_age,
             vitals.components,
+            breaker.is_open,
         ),
         registry,
     )

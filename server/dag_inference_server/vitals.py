@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 _EVERY = 5.0
 """Seconds between two looks."""
 
+_EVERY_WHILE_AWAY = 1.0
+"""Seconds, likewise, while it does not answer."""
+
 _NEEDED = ("metadatabase", "scheduler")
 """Without one of these no run comes to its end. What else there is a DAG may or may not need."""
 
@@ -37,10 +40,13 @@ class Vitals:
     async def go_on(self) -> None:
         """Look, for ever. No answer of Airflow's may end it."""
         while True:
-            was_well = self.is_well
+            was_well, pause = self.is_well, _EVERY
             try:
                 self.components = await self._api.components()
-            except (AirflowUnavailable, AirflowDenied, NotFound):
+            except AirflowUnavailable:
+                # What is away is looked for more often: this is how its return is noticed.
+                self.components, pause = {}, _EVERY_WHILE_AWAY
+            except (AirflowDenied, NotFound):
                 self.components = {}
             except Exception:
                 log.exception("airflow_health_failed")
@@ -49,4 +55,4 @@ class Vitals:
                 ill = [name for name, is_up in self.components.items() if not is_up]
                 log.warning("airflow_is_well" if self.is_well else "airflow_is_ill", ill=ill)
             await self._tell(self.is_well)
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(pause)

@@ -16,8 +16,9 @@ from dag_inference_server.airflow.answers import (
 )
 from dag_inference_server.airflow.api import AirflowApi
 from dag_inference_server.airflow.bodies import TooLong
+from dag_inference_server.airflow.breaker import Breaker
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
-from dag_inference_server.airflow.observer import LOGIN, RequestObserver
+from dag_inference_server.airflow.observer import LOGIN, RequestObserver, RequestObservers
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Credentials, Transport
@@ -27,6 +28,7 @@ __all__ = [
     "LOGIN",
     "RESULT_KEY",
     "AirflowApi",
+    "Breaker",
     "Budget",
     "Changes",
     "Credentials",
@@ -41,6 +43,7 @@ __all__ = [
     "Param",
     "Refused",
     "RequestObserver",
+    "RequestObservers",
     "RunExists",
     "RunFilter",
     "Task",

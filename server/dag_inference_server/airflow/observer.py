@@ -26,11 +26,17 @@ class RequestObserver(Protocol):
         """One was answered, or not (`None`), after so many seconds."""
 
 
-class Nobody:
-    """Is told, and does nothing."""
+class RequestObservers:
+    """Several, who are all told."""
+
+    def __init__(self, *observers: RequestObserver) -> None:
+        """Tell these."""
+        self._observers = observers
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
-        """Nothing."""
+        """One was answered, or not (`None`), after so many seconds."""
+        for observer in self._observers:
+            observer.requested(operation, status, seconds)
 
 
 def operation_of(method: str, url: str) -> str:

@@ -23,7 +23,7 @@ from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.bodies import Body, whole
 from dag_inference_server.airflow.clock import Clock
-from dag_inference_server.airflow.observer import Nobody, RequestObserver, operation_of
+from dag_inference_server.airflow.observer import RequestObserver, RequestObservers, operation_of
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
 
@@ -92,7 +92,7 @@ class Transport:
                 made in.
         """
         self.url = url
-        self._observer = observer or Nobody()
+        self._observer = observer or RequestObservers()
         self._headers = headers
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()

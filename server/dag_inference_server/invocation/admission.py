@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from dag_inference.errors import Overloaded, ShuttingDown, Subject
+from dag_inference.errors import AirflowUnavailable, Overloaded, ShuttingDown, Subject
+from dag_inference_server.airflow import Breaker
 
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
 
 
-REASONS = ("calls", "calls_per_dag", "triggers", "waits", "shutting_down")
-"""Why calls are refused."""
+REASONS = ("calls", "calls_per_dag", "triggers", "waits", "shutting_down", "airflow_away")
+"""Why calls are refused; the last one is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ class Place:
 class Admission:
     """Counts calls, and refuses those that are too many, at once and for nothing but that."""
 
-    def __init__(self, limits: CallLimits) -> None:
-        """Let calls in within the limits."""
+    def __init__(self, limits: CallLimits, breaker: Breaker) -> None:
+        """Let calls in within the limits, and while Airflow answers."""
+        self._breaker = breaker
         self._limits = limits
         self._calls = 0
         """Those that make runs."""
@@ -69,6 +71,7 @@ class Admission:
         Raises:
             Overloaded: There are as many as there may be.
             ShuttingDown: No more are taken.
+            AirflowUnavailable: Airflow is away.
         """
         subject = Subject(dag_id)
         self._check_open(subject)
@@ -121,6 +124,11 @@ class Admission:
             raise ShuttingDown(
                 "the gateway is going away", subject=subject, retry_after=RETRY_AFTER
             )
+        try:
+            self._breaker.check(subject)
+        except AirflowUnavailable:
+            self.rejections["airflow_away"] += 1
+            raise
 
     def _overloaded(self, reason: str, count: int, what: str, subject: Subject) -> Overloaded:
         self.rejections[reason] += 1

@@ -40,6 +40,8 @@ class Now:
     """Seconds since Airflow was last heard while young runs are followed; else 0."""
     components: Mapping[str, bool]
     """Airflow's own parts, and whether each is healthy."""
+    breaker_is_open: bool
+    """Whether new calls are kept away from Airflow."""
 
 
 class GatewayMetrics:
@@ -239,6 +241,11 @@ class _Looking:
             components.add_metric([component], is_up)
         yield components
         for name, what, value in (
+            (
+                "airflow_breaker_open",
+                "Whether new calls are refused at once because Airflow is away.",
+                now.breaker_is_open,
+            ),
             ("watcher_runs", "Runs that are followed.", now.runs),
             (
                 "watcher_news_age_seconds",
