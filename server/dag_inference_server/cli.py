@@ -169,8 +169,12 @@ def _settings(config: Path | None, **given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in problem["loc"]).upper() or "settings"
-            _errors.print(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+            # The keys of a setting that is an object are as its author wrote them.
+            first, *keys = [str(part) for part in problem["loc"]] or ["settings"]
+            name = ".".join([first.upper() if problem["loc"] else first, *keys])
+            is_unknown = problem["type"] == "extra_forbidden"
+            said = "is no setting of the gateway" if is_unknown else problem["msg"]
+            _errors.print(f"{name}: {said.removeprefix('Value error, ')}")
         raise typer.Exit(2) from None
     except ValueError as error:
         _fail(str(error))

@@ -231,6 +231,36 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         await traces.close()
 
 
+def _connections(settings: Settings) -> list[tuple[str, int]]:
+    """How long connections live, and how it is seen that they do not."""
+    timeout = _milliseconds(settings.keepalive_timeout)
+    options = [
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_interval)),
+        ("grpc.keepalive_timeout_ms", timeout),
+        # What grpcio 1.85 really goes by.
+        ("grpc.http2.ping_timeout_ms", timeout),
+        ("grpc.keepalive_permit_without_calls", 1),
+        (
+            # What gRPC calls MIN_RECV_PING_INTERVAL_WITHOUT_DATA.
+            "grpc.http2.min_ping_interval_without_data_ms",
+            _milliseconds(settings.client_keepalive_interval),
+        ),
+    ]
+    if settings.max_connection_age:
+        options += [
+            ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
+            # No call is cut off by the age of its connection.
+            ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_deadline + 60)),
+        ]
+    return options
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
 def _add_tools(server: grpc.aio.Server, settings: Settings) -> None:
     """What people look at a server with."""
     if settings.reflection:
@@ -255,6 +285,7 @@ def _server(
             ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
             # Likewise, before it is sent.
             ("grpc.max_send_message_length", -1),
+            *_connections(settings),
             # The defaults drop a burst of calls before any handler has seen them.
             ("grpc.server.max_pending_requests", 100_000),
             ("grpc.server.max_pending_requests_hard_limit", 200_000),

@@ -41,3 +41,16 @@ def configure(level: str, form: str = "text") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What libraries have to say looks the same.
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Bridge) for handler in root.handlers):
+        root.addHandler(_Bridge())
+
+
+class _Bridge(logging.Handler):
+    """Hands over what is logged by Python's own logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        said = {"logger": record.name, "said": record.getMessage()}
+        log.log(record.levelno, "library", exc_info=record.exc_info or None, **said)

@@ -218,6 +218,25 @@ class Settings(BaseSettings):
     """How large a request may be, conf included. One of more than twice that is refused by gRPC
     itself, without our reason."""
 
+    max_metadata_bytes: int = Field(default=16 * 1024, ge=4096)
+    """How large the metadata of a call may be: a token and a trace have room, a flood has not."""
+
+    keepalive_interval: float = Field(default=30, ge=1)
+    """How long a connection may be silent before it is asked for a sign of life. Without, a caller
+    whose machine is gone keeps its call until the deadline; proxies cut what is silent, often after
+    a minute."""
+
+    keepalive_timeout: float = Field(default=10, ge=1)
+    """How long that sign may take. Then its calls are those of callers who went away."""
+
+    client_keepalive_interval: float = Field(default=5, ge=0)
+    """How often clients may ask for a sign of life, also without a call. gRPC closes the connection
+    of one that asks more often, by default than every five minutes, which many do."""
+
+    max_connection_age: float = Field(default=1800, ge=0)
+    """How old a connection becomes, so that callers find new replicas and leave old ones; a tenth
+    more or less. Calls on it go on to their ends. 0: it is never too old."""
+
     max_result_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """How large an answer may be. Stock gRPC clients refuse more than 4 MiB. Of a result, four
     times as much is read: Airflow's JSON is longer than ours where it names classes."""

@@ -53,6 +53,9 @@ class Vitals:
                 self.components = {}
             if self.is_well != was_well:
                 ill = [name for name, is_up in self.components.items() if not is_up]
-                log.warning("airflow_is_well" if self.is_well else "airflow_is_ill", ill=ill)
+                if self.is_well:
+                    log.info("airflow_is_well")
+                else:
+                    log.warning("airflow_is_ill", ill=ill)
             await self._tell(self.is_well)
             await asyncio.sleep(pause)

@@ -33,6 +33,17 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
+def check_target(target: str) -> str:
+    """A target, if it is no URL of the web, which gRPC would look up as a name.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if target.startswith(("http://", "https://")):
+        raise ValueError(f"the target is HOST:PORT, without http://: not {target}")
+    return target
+
+
 def channel_options(options: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
     """The caller's options, and of ours those that it does not set."""
     # gRPC would take the first of two.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 AnyRequest: TypeAlias = (
     pb.InvokeRequest
@@ -22,6 +23,8 @@ AnyRequest: TypeAlias = (
     | pb.DescribeDagRequest
 )
 """The requests of the service."""
+
+Value = TypeVar("Value")
 
 KeepOrCancel: TypeAlias = Literal["keep", "cancel"]
 """What becomes of a run that nobody waits for any more."""
@@ -101,6 +104,8 @@ def wait_request(
 
 
 def _exact(conf: Mapping[str, Any]) -> str:
+    if not isinstance(conf, Mapping):
+        raise TypeError(f"conf is a mapping of names to JSON values, not {type(conf).__name__}")
     # As text rather than as a Struct, whose numbers are all doubles.
     return json.dumps(dict(conf), allow_nan=False, separators=(",", ":"))
 
@@ -124,8 +129,14 @@ def _names(task_ids: Sequence[str]) -> Sequence[str]:
 
 
 def _on_deadline(choice: KeepOrCancel) -> pb.OnDeadline.ValueType:
-    return pb.OnDeadline.Value(f"ON_DEADLINE_{choice.upper()}")
+    return _choice("on_deadline", choice, pb.ON_DEADLINE_KEEP, pb.ON_DEADLINE_CANCEL)
 
 
 def _on_disconnect(choice: KeepOrCancel) -> pb.OnDisconnect.ValueType:
-    return pb.OnDisconnect.Value(f"ON_DISCONNECT_{choice.upper()}")
+    return _choice("on_disconnect", choice, pb.ON_DISCONNECT_KEEP, pb.ON_DISCONNECT_CANCEL)
+
+
+def _choice(name: str, choice: str, keep: Value, cancel: Value) -> Value:
+    if choice not in {"keep", "cancel"}:
+        raise ValueError(f"{name} is 'keep' or 'cancel', not {choice!r}")
+    return keep if choice == "keep" else cancel

@@ -21,6 +21,7 @@ from dag_inference.errors import (
     DOMAIN,
     DagInferenceError,
     DeadlineExceeded,
+    ServiceError,
     Subject,
     Violation,
 )
@@ -35,9 +36,21 @@ Detail = TypeVar("Detail", bound=Message)
 _BARE: dict[StatusCode, str] = {
     StatusCode.UNAVAILABLE: "the gateway at {target} cannot be reached: {details}",
     StatusCode.UNIMPLEMENTED: "the gateway at {target} does not serve this method: {details}",
-    StatusCode.DEADLINE_EXCEEDED: "the deadline passed before an answer came from {target}",
+    StatusCode.DEADLINE_EXCEEDED: (
+        "the deadline passed before an answer came from {target}, if it can be reached"
+    ),
 }
 """What to say of statuses that gRPC itself or something on the way has made."""
+
+
+_BARE_CLASSES: dict[StatusCode, type[DagInferenceError]] = {
+    StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    # Nobody is there, or it is just going away, or a proxy is full.
+    StatusCode.UNAVAILABLE: ServiceError,
+    StatusCode.CANCELLED: ServiceError,
+    StatusCode.RESOURCE_EXHAUSTED: ServiceError,
+}
+"""What they are raised as; others as `DagInferenceError` itself."""
 
 
 class Ended(Protocol):
@@ -85,7 +98,7 @@ def _of_the_contract(
 def _bare(ended: Ended, target: str, asked: Subject) -> DagInferenceError:
     code = ended.code()
     details = ended.details() or "no details were given"
-    made = DeadlineExceeded if code is StatusCode.DEADLINE_EXCEEDED else DagInferenceError
+    made = _BARE_CLASSES.get(code, DagInferenceError)
     message = _BARE.get(code, "{details}").format(target=target, details=details)
     return made(message, subject=asked, code=code)
 

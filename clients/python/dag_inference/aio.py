@@ -8,7 +8,7 @@ import grpc.aio
 
 from dag_inference import _methods
 from dag_inference._calls import announce, attended, only
-from dag_inference._channels import channel_options
+from dag_inference._channels import channel_options, check_target
 from dag_inference._comeback import Comeback
 from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
@@ -315,6 +315,7 @@ def _open(
     credentials: grpc.ChannelCredentials | None,
     options: Sequence[tuple[str, Any]],
 ) -> grpc.aio.Channel:
+    check_target(target)
     arguments = channel_options(options)
     if credentials is None:
         return grpc.aio.insecure_channel(target, arguments)

@@ -8,7 +8,7 @@ import grpc
 
 from dag_inference import _methods
 from dag_inference._calls import announce, attended, only
-from dag_inference._channels import channel_options
+from dag_inference._channels import channel_options, check_target
 from dag_inference._comeback import Comeback
 from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
@@ -310,7 +310,11 @@ def _open(
     credentials: grpc.ChannelCredentials | None,
     options: Sequence[tuple[str, Any]],
 ) -> grpc.Channel:
-    arguments = channel_options(options)
+    check_target(target)
+    # Otherwise a repeated call whose gateway is gone by then does not end, whatever its timeout is:
+    # grpcio 1.85 loses the event that says so.
+    single = ("SingleThreadedUnaryStream", 1)
+    arguments = (single, *channel_options(options))
     if credentials is None:
         return grpc.insecure_channel(target, arguments)
     return grpc.secure_channel(target, credentials, arguments)

@@ -105,8 +105,9 @@ class Subject:
 class DagInferenceError(Exception):
     """A call that got no result. Catch this one to catch them all.
 
-    Raised as itself by the client when the error does not come from a gateway:
-    nobody listens at the address, a proxy answered, the contract is newer.
+    Raised as itself by the client when the error does not come from a gateway: a
+    proxy answered, the contract is newer. That nobody listens at the address is a
+    `ServiceError`.
     """
 
     code: StatusCode = StatusCode.UNKNOWN

@@ -245,7 +245,10 @@ class Invocations:
         subject = Subject(dag_id, run_id)
         self._catalog.check_served(dag_id)
         if not self._run_ids.is_ours(run_id):
-            raise RunNotOurs(f"the run {run_id} was not made by this gateway", subject=subject)
+            raise RunNotOurs(
+                f"{run_id} is no run id that this gateway gives: {self._run_ids.form}",
+                subject=subject,
+            )
         return subject
 
     async def _make_run(
@@ -356,8 +359,7 @@ class Invocations:
     async def _deadline_exceeded(self, flight: Flight) -> DeadlineExceeded:
         if flight.run_id is None:
             return DeadlineExceeded(
-                "the deadline passed before Airflow had confirmed a run: it may exist or not",
-                subject=flight.subject,
+                f"the deadline passed before {_what_is_open(flight)}", subject=flight.subject
             )
         # That a run has started is no news that a unary call asks for.
         # Many whose deadlines pass together must not keep each other's answers.
@@ -370,7 +372,8 @@ class Invocations:
                 "the deadline passed before Airflow had told of the run", subject=flight.subject
             )
         state = flight.run.state
-        more = ", and it is ended unless others wait" if flight.wanted.cancel_on_deadline else ""
+        ends = flight.wanted.cancel_on_deadline
+        more = ", and it is ended unless others wait" if ends else "; Wait goes on with it"
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
         )
@@ -400,6 +403,18 @@ def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
     told = error.about(flight.subject)
     told.is_repeatable = flight.is_repeatable
     return told
+
+
+def _what_is_open(flight: Flight) -> str:
+    """What a call that has no run yet has waited for, and what it does not know."""
+    if isinstance(flight.wanted, Call) and flight.wanted.request_id is not None:
+        return (
+            "Airflow had confirmed a run: it may exist or not; repeat the call with its request_id "
+            "to find out"
+        )
+    if flight.is_repeatable:
+        return "Airflow was asked for a run: there is none"
+    return "Airflow had confirmed a run: it may exist or not"
 
 
 def _shutting_down(flight: Flight) -> ShuttingDown:

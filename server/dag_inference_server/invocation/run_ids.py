@@ -16,6 +16,11 @@ class RunIds:
         # All of it: the prefix of another gateway may begin with this one.
         self._ours = re.compile(rf"{re.escape(prefix)}-[0-9a-f]{{32}}")
 
+    @property
+    def form(self) -> str:
+        """How the ids look, for people."""
+        return f"{self._prefix} and 32 hex digits"
+
     def make(self, dag_id: str, request_id: str | None) -> str:
         """The id for a call's run: random, or the same for the same request id."""
         if request_id is None:

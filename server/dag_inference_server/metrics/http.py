@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+_SILENT = logging.Logger(__name__, logging.CRITICAL + 1)
+"""Whoever speaks something else to the port, gRPC for example, is no news with a traceback."""
 
 
 class CannotServeMetrics(Exception):
@@ -40,7 +44,7 @@ async def serving_metrics(
     app.add_routes(
         [web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)]
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=1)
     await runner.setup()
     host, _, port = address.rpartition(":")
     try:

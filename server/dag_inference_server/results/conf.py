@@ -135,7 +135,7 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 
 def _integer(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise NoConf("", f"holds an integer of {len(text)} digits, which is too long")
+        raise NoConf("", f"holds an integer of {len(text)} digits, more than {_MAX_DIGITS}")
     return int(text)
 
 

@@ -140,9 +140,27 @@ def test_the_conf_may_be_text_a_file_or_stdin(serve: Serve, tmp_path: Path) -> N
         assert (ended.exit_code, ended.stdout) == (0, '{"é": 1}\n')
 
 
+def test_a_url_is_no_target() -> None:
+    """It is bad usage, and no gateway that cannot be reached."""
+    ended = run("invoke", "iris", "-t", "http://127.0.0.1:50051")
+
+    assert ended.exit_code == 2
+    assert "without http://" in " ".join(ended.stderr.split())
+
+
 @pytest.mark.parametrize(
     "conf",
-    ["{", "[1]", '"x"', "null", '{"n": NaN}', '{"n": 1e999}', "@/no/such/file", "[" * 99_999],
+    [
+        "{",
+        "[1]",
+        '"x"',
+        "null",
+        '{"n": 1, "n": 2}',
+        '{"n": NaN}',
+        '{"n": 1e999}',
+        "@/no/such/file",
+        "[" * 99_999,
+    ],
 )
 def test_a_bad_conf_is_bad_usage(conf: str) -> None:
     """Nothing is sent; the exit code is 2, and the message says what is wrong."""

@@ -23,6 +23,7 @@ from dag_inference import (
     DagInferenceClient,
     DagInferenceError,
     DeadlineExceeded,
+    ServiceError,
     Subject,
     TaskFailed,
     Violation,
@@ -196,7 +197,7 @@ async def test_a_gateway_that_nobody_listens_at_is_named(nobody: str, ask: Ask) 
     """The message says which address could not be reached."""
     error = await caught(ask, nobody)
 
-    assert type(error) is DagInferenceError
+    assert type(error) is ServiceError
     assert error.code is grpc.StatusCode.UNAVAILABLE
     assert nobody in error.message
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -19,6 +20,7 @@ import dag_inference
 from dag_inference import AsyncDagInferenceClient, DagInferenceClient, DagInferenceError
 from dag_inference._channels import channel_options
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -158,6 +160,38 @@ def test_the_gateway_says_never(serve: Serve) -> None:
     gateway = Unwilling(pushback="-1")
     invoke(serve(Invoke=gateway))
     assert gateway.asked == 1
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "wait"])
+def test_the_gateway_goes_and_nobody_comes(way: str) -> None:
+    """It refuses, and is gone when the call comes again: the call ends all the same."""
+    reached = Event()
+
+    def refuse(request: object, context: grpc.ServicerContext) -> NoReturn:
+        reached.set()
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", "300"),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "going")
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=2))
+    methods = {name: staticmethod(refuse) for name in ("Invoke", "InvokeStream", "Wait")}
+    servicer = type("Going", (rpc.DagInferenceServicer,), methods)()
+    rpc.add_DagInferenceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with DagInferenceClient(f"127.0.0.1:{port}") as client:
+        ways: dict[str, Callable[[], object]] = {
+            "invoke": lambda: client.invoke("iris", timeout=10),
+            "stream": lambda: list(client.stream("iris", timeout=10)),
+            "wait": lambda: client.wait("iris", "grpc-1", timeout=10),
+        }
+        with ThreadPoolExecutor() as calling:
+            call = calling.submit(ways[way])
+            assert reached.wait(10)
+            server.stop(None).wait()
+            with pytest.raises(DagInferenceError) as caught:
+                call.result(30)
+
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_an_outage_ends_the_repeats(serve: Serve) -> None:

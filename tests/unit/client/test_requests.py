@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -147,3 +148,37 @@ def test_one_str_is_not_taken_for_many_task_ids(serve: Serve) -> None:
         pytest.raises(TypeError, match="predict"),
     ):
         client.invoke("iris", result_task_ids="predict")
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"conf": [1]}, TypeError, "conf is a mapping of names to JSON values, not list"),
+        ({"conf": '{"n": 1}'}, TypeError, "conf is a mapping of names to JSON values, not str"),
+        ({"on_deadline": "kill"}, ValueError, "on_deadline is 'keep' or 'cancel', not 'kill'"),
+        ({"on_disconnect": "KEEP"}, ValueError, "on_disconnect is 'keep' or 'cancel', not 'KEEP'"),
+    ],
+    ids=str,
+)
+async def test_arguments_that_are_none(
+    nobody: str, kind: str, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    """Are refused in a sentence, before anything is sent."""
+    if kind == "blocking":
+        with (
+            DagInferenceClient(nobody) as client,
+            pytest.raises(error, match=re.escape(says)),
+        ):
+            client.invoke("iris", **arguments)
+    else:
+        async with AsyncDagInferenceClient(nobody) as aio:
+            with pytest.raises(error, match=re.escape(says)):
+                await aio.invoke("iris", **arguments)
+
+
+@pytest.mark.parametrize("client", [DagInferenceClient, AsyncDagInferenceClient])
+async def test_a_url_is_no_target(client: Any) -> None:
+    """GRPC would look it up as the name of a host."""
+    with pytest.raises(ValueError, match="HOST:PORT, without http://"):
+        client("http://127.0.0.1:50051")

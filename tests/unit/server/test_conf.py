@@ -111,7 +111,7 @@ def test_the_text_of_an_object_is_taken_exactly(text: str, document: dict[str, J
         ("null", "no JSON object"),
         ('"{}"', "no JSON object"),
         ("1", "no JSON object"),
-        ('{"a": ' + "9" * 5000 + "}", "too long"),
+        ('{"a": ' + "9" * 5000 + "}", "more than 4000"),
         ('{"a":' * 101 + "1" + "}" * 101, f"deeper than {MAX_CONF_DEPTH} levels"),
         ('{"a":' + "[" * 100_000 + "]" * 100_000 + "}", f"deeper than {MAX_CONF_DEPTH} levels"),
         ("[" * 100_000, f"deeper than {MAX_CONF_DEPTH} levels"),

@@ -22,7 +22,7 @@ def read_conf(source: str | None) -> dict[str, Any] | None:
     if source is None:
         return None
     try:
-        conf = json.loads(_text(source), parse_constant=_refuse)
+        conf = json.loads(_text(source), parse_constant=_refuse, object_pairs_hook=_object)
         # A number such as 1e999 is read as infinity, which JSON does not have.
         json.dumps(conf, allow_nan=False)
     except OSError as error:
@@ -40,6 +40,15 @@ def _text(source: str) -> str:
     if source.startswith("@"):
         return Path(source[1:]).read_text(encoding="utf-8-sig")
     return source
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"an object has the key {json.dumps(twice)} twice")
+    return made
 
 
 def _refuse(constant: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dag_inference._channels import check_target
 from dag_inference._cli.conf import read_conf
 
 _LONGEST = 315_576_000_000
@@ -21,6 +22,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= _LONGEST:
         raise typer.BadParameter(f"{text!r} is not a number of seconds above zero")
     return seconds
+
+
+def _target(text: str) -> str:
+    try:
+        return check_target(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 DagId = Annotated[str, typer.Argument(help="The DAG.", show_default=False)]
@@ -38,7 +46,12 @@ Conf = Annotated[
 Target = Annotated[
     str,
     typer.Option(
-        "--target", "-t", metavar="HOST:PORT", envvar="DAG_INFERENCE_TARGET", help="The gateway."
+        "--target",
+        "-t",
+        metavar="HOST:PORT",
+        envvar="DAG_INFERENCE_TARGET",
+        parser=_target,
+        help="The gateway.",
     ),
 ]
 Timeout = Annotated[

@@ -423,8 +423,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     that Airflow's clean-up has removed.
     """
     ERROR_REASON_RUN_NOT_OURS: _ErrorReason.ValueType  # 6
-    """The run was not made by a gateway with this one's run id prefix, with
-    `FAILED_PRECONDITION`. Example: a scheduled run.
+    """The run was not made by a gateway with this one's run id prefix, as its id
+    shows, with `FAILED_PRECONDITION`. Example: a scheduled run, or a typing error.
     """
     ERROR_REASON_RESULT_TASK_UNKNOWN: _ErrorReason.ValueType  # 7
     """A result task is named that the DAG does not have: with `INVALID_ARGUMENT`
@@ -546,8 +546,8 @@ ERROR_REASON_RUN_NOT_FOUND: ErrorReason.ValueType  # 5
 that Airflow's clean-up has removed.
 """
 ERROR_REASON_RUN_NOT_OURS: ErrorReason.ValueType  # 6
-"""The run was not made by a gateway with this one's run id prefix, with
-`FAILED_PRECONDITION`. Example: a scheduled run.
+"""The run was not made by a gateway with this one's run id prefix, as its id
+shows, with `FAILED_PRECONDITION`. Example: a scheduled run, or a typing error.
 """
 ERROR_REASON_RESULT_TASK_UNKNOWN: ErrorReason.ValueType  # 7
 """A result task is named that the DAG does not have: with `INVALID_ARGUMENT`

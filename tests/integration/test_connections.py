@@ -1,0 +1,127 @@
+"""Connections: the gateway sees when one is gone, lets none grow too old, and bears odd peers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+from fakes.airflow import Dag, FakeAirflow, steps
+from fakes.pump import pump_to
+from integration.gateway import Gateway
+from integration.statuses import failure
+from integration.waiting import eventually, first_run
+
+REQUEST = pb.InvokeRequest(dag_id="dag")
+
+
+@pytest.mark.parametrize("settings", [{"keepalive_interval": 1, "keepalive_timeout": 1}])
+async def test_a_caller_whose_machine_is_gone(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is one that went away, though its connection was never closed."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    request = pb.InvokeRequest(dag_id="dag", on_disconnect=pb.ON_DISCONNECT_CANCEL)
+    async with (
+        pump_to(gateway.serving.port) as pump,
+        grpc.aio.insecure_channel(pump.address) as channel,
+    ):
+        call = rpc.DagInferenceStub(channel).Invoke(request, timeout=300)
+        run = await first_run(dag)
+        await airflow.polls(2)
+        pump.freeze()
+
+        await eventually(lambda: run.state == "failed", timeout=30)
+        call.cancel()
+
+
+@pytest.mark.parametrize("settings", [{"max_connection_age": 1}])
+async def test_an_old_connection(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is given up for a new one, and the call that is on it goes on to its end."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    airflow.add(Dag("quick", script=[steps.finish("predict", 1)]))
+    async with (
+        pump_to(gateway.serving.port) as pump,
+        grpc.aio.insecure_channel(pump.address) as channel,
+    ):
+        stub = rpc.DagInferenceStub(channel)
+        call = stub.Invoke(REQUEST, timeout=60)
+        run = await first_run(dag)
+        async with asyncio.timeout(30):
+            while pump.connections < 3:
+                await stub.Invoke(pb.InvokeRequest(dag_id="quick"), timeout=10)
+        assert not call.done()
+        run.finish("predict", "still there")
+
+        assert MessageToDict((await call).result) == {"return_value": "still there"}
+
+
+@pytest.mark.parametrize("settings", [{"client_keepalive_interval": 0.1}])
+async def test_a_client_that_asks_often_for_signs_of_life(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """Is not thrown out for it, as gRPC's own default has it."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    options = [
+        ("grpc.keepalive_time_ms", 300),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with (
+        pump_to(gateway.serving.port) as pump,
+        grpc.aio.insecure_channel(pump.address, options) as channel,
+    ):
+        call = rpc.DagInferenceStub(channel).Invoke(REQUEST, timeout=60)
+        run = await first_run(dag)
+        await airflow.polls(2)
+        before = pump.pieces
+        # Five times what gRPC's default bears.
+        await eventually(lambda: pump.pieces > before + 10, timeout=30)
+        run.finish("predict", 1)
+
+        assert MessageToDict((await call).result) == {"return_value": 1}
+        assert pump.connections == 1
+
+
+async def test_too_much_metadata(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is refused by gRPC itself; the next call on the connection is served."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    fits = [("x-something", "a" * 8_000)]
+    await gateway.stub.Invoke(REQUEST, timeout=5, metadata=fits)
+
+    failed = await failure(
+        gateway.stub.Invoke(REQUEST, timeout=5, metadata=[("x-something", "a" * 100_000)])
+    )
+    answer = await gateway.stub.Invoke(REQUEST, timeout=5)
+
+    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert MessageToDict(answer.result) == {"return_value": 1}
+
+
+async def test_streams_that_nobody_reads(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A thousand of them, each with much to tell, hold up nobody else."""
+    await gateway.ready()
+    loud = airflow.add(Dag("loud"))
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    channel = gateway.channel
+    streams: list[Any] = [
+        rpc.DagInferenceStub(channel).InvokeStream(pb.InvokeRequest(dag_id="loud"), timeout=120)
+        for _ in range(1000)
+    ]
+    await eventually(lambda: len(loud.made) == 1000, timeout=60)
+    for run in loud.made:
+        for _ in range(3):
+            run.begin("predict")
+            run.retry("predict")
+
+    answers = await asyncio.gather(*(gateway.stub.Invoke(REQUEST, timeout=30) for _ in range(20)))
+    for stream in streams:
+        stream.cancel()
+
+    assert [MessageToDict(answer.result) for answer in answers] == [{"return_value": 1}] * 20
