@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 
+from benchmarks.grpc_server import serve_until_told
 from benchmarks.processes import first_line, module, running
 
 
@@ -36,13 +36,7 @@ def collector() -> Iterator[str]:
 async def _serve() -> None:
     server = grpc.aio.server()
     add_TraceServiceServicer_to_server(Collector(), server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(port, flush=True)
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    await told.wait()
-    await server.stop(0)
+    await serve_until_told(server)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ parked for ever.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import grpc
 
 from benchmarks.gateway import GatewayProcess
+from benchmarks.grpc_server import serve_until_told
 from benchmarks.processes import first_line, module, running
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
@@ -66,13 +66,7 @@ def echo() -> Iterator[GatewayProcess]:
 async def _serve() -> None:
     server = grpc.aio.server(options=_OPTIONS)
     rpc.add_DagInferenceServicer_to_server(Echo(), server)  # type: ignore[abstract]
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(port, flush=True)
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    await told.wait()
-    await server.stop(0)
+    await serve_until_told(server)
 
 
 if __name__ == "__main__":

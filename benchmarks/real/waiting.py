@@ -190,7 +190,7 @@ def bars(report: Report, watched: Watched, other: Watched | None) -> None:
     of = f"{watched.how}, {watched.in_flight:,} in flight"
     report.bar(f"{of}: API server above idle", watched.above_idle, 0.25, "cores")
     report.bar(f"{of}: others' p99", p99(watched.busy.others), 0.15, "s")
-    report.bar(f"{of}: age of news, max", watched.busy.lag, 0.3, "s")
+    report.bar(f"{of}: age of news until told, max", max(watched.ages), 0.3, "s")
     if other:
         cheaper = other.cost / watched.cost
         report.bar(f"{of}: a status cheaper than /wait's", cheaper, 20, "times", at_least=True)

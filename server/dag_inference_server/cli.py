@@ -225,7 +225,8 @@ async def _serve(
     check: Callable[[], Exception | None] = lambda: None,
 ) -> None:
     """Serve until a signal comes, or `check` finds a problem, which is raised."""
-    from dag_inference_server.gateway import CannotListen, serving
+    from dag_inference_server.gateway import serving
+    from dag_inference_server.server import CannotListen
     from dag_inference_server.tracing.switch import CannotTrace
 
     stop, problem = asyncio.Event(), None

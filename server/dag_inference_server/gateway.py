@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import grpc
 import structlog
-from grpc_channelz.v1 import channelz, channelz_pb2
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
@@ -22,7 +19,6 @@ from prometheus_client import (
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.airflow import (
     AirflowApi,
@@ -43,7 +39,6 @@ from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.rpc import Rpcs, call_headers
 from dag_inference_server.edge.servicer import DagInferenceServicer
-from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.admission import Admission, CallLimits
@@ -56,24 +51,13 @@ from dag_inference_server.metrics.gateway import GatewayMetrics, Now
 from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
 from dag_inference_server.metrics.off import NoMetrics
 from dag_inference_server.metrics.rpcs import RpcMetrics
+from dag_inference_server.server import CannotListen, add_tools, listen, make_server, services
 from dag_inference_server.settings import Settings
 from dag_inference_server.tracing.switch import traces_to
 from dag_inference_server.vitals import Vitals
 from dag_inference_server.watcher import Pace, Watcher
 
 log = structlog.get_logger(__name__)
-
-
-_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
-_SERVICES = [
-    pb.DESCRIPTOR.services_by_name["DagInference"],
-    health_pb2.DESCRIPTOR.services_by_name["Health"],
-    reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
-]
-
-
-class CannotListen(Exception):
-    """The address is taken, or none of this machine's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +152,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     interceptors = list(traces.interceptors)
     if is_measured:
-        services = [*_SERVICES, *([_CHANNELZ] if settings.channelz else [])]
-        interceptors.append(RpcMetrics(registry, services))
-    health, server = Health(catalog.is_callable), _server(settings, interceptors)
+        interceptors.append(RpcMetrics(registry, services(settings)))
+    health, server = Health(catalog.is_callable), make_server(settings, interceptors)
     ready = asyncio.Event()
     vitals = Vitals(api, health.set_airflow)
     metrics.show(
@@ -203,10 +186,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         server,
     )
     await health.add_to(server)
-    _add_tools(server, settings)
+    add_tools(server, settings)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    port = _listen(server, settings.listen)
+    port = listen(server, settings.listen)
     try:
         async with (
             _metrics(settings.metrics_listen, registry, health) as metrics_port,
@@ -231,71 +214,6 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         await traces.close()
 
 
-def _connections(settings: Settings) -> list[tuple[str, int]]:
-    """How long connections live, and how it is seen that they do not."""
-    timeout = _milliseconds(settings.keepalive_timeout)
-    options = [
-        ("grpc.max_metadata_size", settings.max_metadata_bytes),
-        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
-        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_interval)),
-        ("grpc.keepalive_timeout_ms", timeout),
-        # What grpcio 1.85 really goes by.
-        ("grpc.http2.ping_timeout_ms", timeout),
-        ("grpc.keepalive_permit_without_calls", 1),
-        (
-            # What gRPC calls MIN_RECV_PING_INTERVAL_WITHOUT_DATA.
-            "grpc.http2.min_ping_interval_without_data_ms",
-            _milliseconds(settings.client_keepalive_interval),
-        ),
-    ]
-    if settings.max_connection_age:
-        options += [
-            ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
-            # No call is cut off by the age of its connection.
-            ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_deadline + 60)),
-        ]
-    return options
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(1000 * seconds)
-
-
-def _add_tools(server: grpc.aio.Server, settings: Settings) -> None:
-    """What people look at a server with."""
-    if settings.reflection:
-        names = [SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-        names += [_CHANNELZ.full_name] if settings.channelz else []
-        reflection.enable_server_reflection(names, server)
-    if settings.channelz:
-        channelz.add_channelz_servicer(server)
-
-
-def _server(
-    settings: Settings, interceptors: Sequence[grpc.aio.ServerInterceptor]
-) -> grpc.aio.Server:
-    return grpc.aio.server(
-        # In this order: what cannot be decoded counts, too.
-        interceptors=[*interceptors, RefuseUndecodable(settings.max_request_bytes)],
-        options=[
-            ("grpc.enable_channelz", int(settings.channelz)),
-            # Without it, a second gateway on the same port takes half of the calls.
-            ("grpc.so_reuseport", 0),
-            # What is too large gets a coded error of ours: up to a size that costs nothing.
-            ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
-            # Likewise, before it is sent.
-            ("grpc.max_send_message_length", -1),
-            *_connections(settings),
-            # The defaults drop a burst of calls before any handler has seen them.
-            ("grpc.server.max_pending_requests", 100_000),
-            ("grpc.server.max_pending_requests_hard_limit", 200_000),
-            # A call of a burst may have to wait longer than the default 30 s until its
-            # turn comes; then it would be cancelled without a word.
-            ("grpc.server_max_unrequested_time_in_server", 3600),
-        ],
-    )
-
-
 @asynccontextmanager
 async def _metrics(
     address: str, registry: CollectorRegistry, health: Health
@@ -313,16 +231,6 @@ async def _metrics(
             f"cannot serve metrics on {address}: it is taken, or not ours; "
             "METRICS_LISTEN names another, or off"
         ) from error
-
-
-def _listen(server: grpc.aio.Server, address: str) -> int:
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise CannotListen(f"cannot listen on {address}: it is taken, or not ours") from error
-    if not port:
-        raise CannotListen(f"cannot listen on {address}: it is taken, or not ours")
-    return port
 
 
 def _allow(patterns: tuple[str, ...] | None) -> Callable[[str], bool]:

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.gateway import CannotListen
+from dag_inference_server.server import CannotListen
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.run_ids import ours

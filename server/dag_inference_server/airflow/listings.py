@@ -87,7 +87,7 @@ class Listings:
         transport: Transport,
         *,
         prefix: str,
-        is_ours: Callable[[str], bool] = lambda _: True,
+        is_ours: Callable[[str], bool],
     ) -> None:
         """List runs of Airflow whose ids begin with `prefix`, and of them those that are ours."""
         self._is_ours = is_ours

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import structlog
 
-from dag_inference.errors import DagInferenceError, GatewayBug
+from dag_inference.errors import DagInferenceError, GatewayBug, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.status import abort, shortened
 
@@ -44,6 +44,11 @@ class Rpc:
         """Take in what the request names, however long that is."""
         named = {"dag_id": dag_id, "run_id": run_id, "request_id": request_id}
         self._about |= {key: shortened(name, _MAX_NAME) for key, name in named.items() if name}
+
+    @property
+    def subject(self) -> Subject:
+        """What it is about, as far as it is known."""
+        return Subject(self._about.get("dag_id"), self._about.get("run_id"))
 
     def accepted(self, run_id: str) -> None:
         """Take in that the run exists."""
@@ -98,7 +103,7 @@ async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Async
     except Exception:
         incident = uuid.uuid4().hex[:12]
         log.exception("gateway_bug", incident=incident)
-        bug = GatewayBug(f"incident {incident}")
+        bug = GatewayBug(f"incident {incident}", subject=told.subject)
         told.failed(bug)
         await abort(context, bug)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from inspect import isasyncgenfunction
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from dag_inference.errors import RequestInvalid
+from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, wrapped
 from dag_inference_server.edge.rpc import rpc
 
 
@@ -41,21 +42,13 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_streaming or not handler.request_deserializer:
             return handler
-        options = {
-            "request_deserializer": self._forgiving(handler.request_deserializer),
-            "response_serializer": handler.response_serializer,
-        }
         method = handler_call_details.method.rpartition("/")[2]
-        if handler.response_streaming and isasyncgenfunction(handler.unary_stream):
-            return grpc.unary_stream_rpc_method_handler(
-                _stream(method, handler.unary_stream), **options
-            )
-        if handler.response_streaming:
-            # It writes what it has to say, as the health service does, and yields nothing.
-            return grpc.unary_stream_rpc_method_handler(
-                _unary(method, handler.unary_stream), **options
-            )
-        return grpc.unary_unary_rpc_method_handler(_unary(method, handler.unary_unary), **options)
+        unary, stream = partial(_unary, method), partial(_stream, method)
+        return wrapped(
+            handler,
+            Wraps(unary, stream, writing=unary),
+            self._forgiving(handler.request_deserializer),
+        )
 
     def _forgiving(self, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         def attempt(data: bytes) -> Any:
@@ -72,7 +65,7 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         return attempt
 
 
-def _unary(method: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _unary(method: str, serve: Answering) -> Answering:
     async def serve_decoded(request: Any, context: Any) -> Any:
         if isinstance(request, _Unread):
             await _refuse(method, context, request.why)
@@ -81,9 +74,7 @@ def _unary(method: str, serve: Callable[..., Awaitable[Any]]) -> Callable[..., A
     return serve_decoded
 
 
-def _stream(
-    method: str, serve: Callable[..., AsyncIterator[Any]]
-) -> Callable[..., AsyncIterator[Any]]:
+def _stream(method: str, serve: Streaming) -> Streaming:
     async def serve_decoded(request: Any, context: Any) -> AsyncIterator[Any]:
         if isinstance(request, _Unread):
             await _refuse(method, context, request.why)

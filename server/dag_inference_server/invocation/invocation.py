@@ -11,17 +11,14 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from dag_inference.errors import (
-    AirflowUnavailable,
     ConfInvalid,
     DagBroken,
     DagInferenceError,
-    DagNotFound,
     DagNotTriggerable,
     DagPaused,
     DeadlineExceeded,
-    RequestIdReused,
+    GatewayBug,
     ResultTaskUnknown,
-    RunDeleted,
     RunNotFound,
     RunNotOurs,
     ShuttingDown,
@@ -31,16 +28,13 @@ from dag_inference_server.airflow import (
     AirflowApi,
     DagRun,
     NotFound,
-    Refused,
-    RunExists,
     Values,
-    until_answered,
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan
-from dag_inference_server.ending.attendance import Attendance, Attendee
+from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.end import end_run
-from dag_inference_server.ending.notes import cancelled, limited, traced
+from dag_inference_server.ending.notes import cancelled
 from dag_inference_server.ending.timeouts import RunTimeouts
 from dag_inference_server.invocation.admission import RETRY_AFTER, Admission, Place
 from dag_inference_server.invocation.call import (
@@ -53,13 +47,12 @@ from dag_inference_server.invocation.call import (
     Translate,
     Wanted,
 )
+from dag_inference_server.invocation.making import RunMaker
 from dag_inference_server.invocation.observer import Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
-from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.invocation.wait import Flight, Wait
-from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
 T = TypeVar("T")
@@ -100,7 +93,7 @@ class Invocations:
         self._attendance = attendance
         self._timeouts = timeouts
         self._observer = observer
-        self._trace_id = trace_id
+        self._maker = RunMaker(api, watcher, trace_id)
         self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
         self._values = values
         self._read_limits = read_limits
@@ -161,6 +154,10 @@ class Invocations:
         except asyncio.CancelledError:
             self._observer.left(dag_id, time.monotonic() - start)
             raise
+        except Exception:
+            bug = GatewayBug("the log says more", subject=Subject(dag_id))
+            self._observer.failed(dag_id, bug, time.monotonic() - start)
+            raise
         self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
         return answer
 
@@ -193,7 +190,7 @@ class Invocations:
             await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
         except _REFUSALS:
             # No new run, but there may be one of an earlier call.
-            if call.request_id is None or not await self._was_made(call, run_id):
+            if call.request_id is None or not await self._maker.was_made(call, run_id):
                 raise
             place.triggered()
             return await self._attach(flight, call, run_id)
@@ -204,7 +201,7 @@ class Invocations:
             ) as follower,
         ):
             flight.stopwatch.admitted()
-            making = self._make_run(flight, call, run_id, follower, attendee)
+            making = self._maker.make(flight, run_id, follower, attendee)
             if call.cancel_on_deadline or call.cancel_on_disconnect:
                 making = attendee.see_through(making)
             attached = await making
@@ -250,78 +247,6 @@ class Invocations:
                 subject=subject,
             )
         return subject
-
-    async def _make_run(
-        self, flight: Flight, call: Call, run_id: str, follower: Follower, attendee: Attendee
-    ) -> bool:
-        """Trigger the run; whether a call before this one had made it already.
-
-        Raises:
-            RequestIdReused: It had, for another conf.
-        """
-        subject = Subject(call.dag_id)
-
-        def check() -> None:
-            attendee.check_here()
-            flight.is_repeatable = call.request_id is not None
-
-        try:
-            flight.run = await self._api.trigger(
-                call.dag_id,
-                run_id,
-                call.conf,
-                is_large=call.is_large,
-                note=traced(
-                    limited(call.run_timeout) if call.run_timeout else None, self._trace_id()
-                ),
-                check=check,
-            )
-        except RunExists:
-            # By an earlier try of this trigger whose answer was lost, or by an earlier
-            # call with this request id, whose conf may be another.
-            if call.request_id is None:
-                flight.run_id = run_id
-            run = await self._existing(call, run_id, follower)
-            await _check_same(call, run)
-            flight.run_id, flight.run = run_id, run
-            return call.request_id is not None
-        except NotFound as error:
-            raise DagNotFound(f"Airflow has no DAG {call.dag_id}", subject=subject) from error
-        except Refused as error:
-            # It looks at the DAG before it looks for the run.
-            if not await self._was_made(call, run_id):
-                raise refusal(call.dag_id, str(error)) from error
-            flight.run_id, flight.run = run_id, await self._existing(call, run_id, follower)
-            return call.request_id is not None
-        except AirflowUnavailable:
-            # Nobody is there to be told. Whether there is a run that is to be ended is still open.
-            if attendee.has_left and await self._was_made(call, run_id):
-                return False
-            raise
-        flight.run_id = run_id
-        follower.learn(flight.run)
-        return False
-
-    async def _was_made(self, call: Call, run_id: str) -> bool:
-        """Whether the run exists, by this call or one before it; asks until Airflow tells.
-
-        Raises:
-            RequestIdReused: It does, for another conf.
-        """
-        try:
-            run = await until_answered(lambda: self._api.run(call.dag_id, run_id))
-        except NotFound:
-            return False
-        await _check_same(call, run)
-        return True
-
-    async def _existing(self, call: Call, run_id: str, follower: Follower) -> DagRun:
-        try:
-            return await until_answered(
-                lambda: self._watcher.refresh(follower, call.dag_id, run_id)
-            )
-        except NotFound as error:
-            raise RunDeleted("the run was deleted just after it was made") from error
 
     async def _wait(
         self, flight: Flight, plan: Plan, follower: Follower, *, attached: bool
@@ -376,25 +301,6 @@ class Invocations:
         more = ", and it is ended unless others wait" if ends else "; Wait goes on with it"
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
-        )
-
-
-async def _check_same(call: Call, run: DagRun) -> None:
-    """Make sure that a run was made for the call's own conf.
-
-    Raises:
-        RequestIdReused: It was not.
-    """
-    if call.request_id is None:
-        return
-
-    def is_same() -> bool:
-        return canonical(run.conf or {}) == canonical(dict(call.conf))
-
-    if not (await asyncio.to_thread(is_same) if call.is_large else is_same()):
-        raise RequestIdReused(
-            f"request_id {call.request_id} was used before with another conf",
-            subject=Subject(run.dag_id, run.run_id, run.state),
         )
 
 

@@ -10,12 +10,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from inspect import isasyncgenfunction
+from functools import partial
 from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, code_of, wrapped
 from dag_inference_server.metrics.buckets import SECONDS
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
@@ -86,24 +87,13 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         method = self._methods.get(handler_call_details.method)
         if handler is None or method is None:
             return handler
-        options = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        match handler.request_streaming, handler.response_streaming:
-            case False, False:
-                unary = _unary(handler.unary_unary, method)
-                return grpc.unary_unary_rpc_method_handler(unary, **options)
-            case False, True if isasyncgenfunction(handler.unary_stream):
-                stream = _stream(handler.unary_stream, method)
-                return grpc.unary_stream_rpc_method_handler(stream, **options)
-            case False, True:
-                writing = _writing(handler.unary_stream, method)
-                return grpc.unary_stream_rpc_method_handler(writing, **options)
-            case True, True:
-                both = _both(handler.stream_stream, method)
-                return grpc.stream_stream_rpc_method_handler(both, **options)
-        return handler
+        wraps = Wraps(
+            partial(_unary, method),
+            partial(_stream, method),
+            writing=partial(_writing, method),
+            both=partial(_both, method),
+        )
+        return wrapped(handler, wraps)
 
 
 class _Method:
@@ -124,19 +114,19 @@ class _Method:
         code = grpc.StatusCode.UNKNOWN.value[0]
         try:
             yield
-            code = _number(context.code())
+            code = code_of(context)
         except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.CANCELLED.value[0]
             raise
         except grpc.aio.AbortError:
-            code = _number(context.code())
+            code = code_of(context)
             raise
         finally:
             self._handled[code].inc()
             self._seconds.observe(time.monotonic() - start)
 
 
-def _unary(serve: Callable[..., Awaitable[Any]], method: _Method) -> Callable[..., Awaitable[Any]]:
+def _unary(method: _Method, serve: Answering) -> Answering:
     async def counted(request: Any, context: Any) -> Any:
         with method.rpc(context):
             method.received.inc()
@@ -147,9 +137,7 @@ def _unary(serve: Callable[..., Awaitable[Any]], method: _Method) -> Callable[..
     return counted
 
 
-def _stream(
-    serve: Callable[..., AsyncIterator[Any]], method: _Method
-) -> Callable[..., AsyncIterator[Any]]:
+def _stream(method: _Method, serve: Streaming) -> Streaming:
     async def counted(request: Any, context: Any) -> AsyncIterator[Any]:
         with method.rpc(context):
             method.received.inc()
@@ -160,9 +148,7 @@ def _stream(
     return counted
 
 
-def _writing(
-    serve: Callable[..., Awaitable[Any]], method: _Method
-) -> Callable[..., Awaitable[Any]]:
+def _writing(method: _Method, serve: Answering) -> Answering:
     async def counted(request: Any, context: Any) -> Any:
         with method.rpc(context):
             method.received.inc()
@@ -171,9 +157,7 @@ def _writing(
     return counted
 
 
-def _both(
-    serve: Callable[..., AsyncIterator[Any]], method: _Method
-) -> Callable[..., AsyncIterator[Any]]:
+def _both(method: _Method, serve: Streaming) -> Streaming:
     async def counted(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def received() -> AsyncIterator[Any]:
             async for request in requests:
@@ -201,11 +185,6 @@ class _Writing:
     async def write(self, message: Any) -> None:
         self._method.sent.inc()
         await self._context.write(message)
-
-
-def _number(code: grpc.StatusCode | int | None) -> int:
-    # Unset, it is 0 or `None`; set by `abort`, whatever `abort` was given.
-    return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0
 
 
 def _kind(client_streams: bool, server_streams: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
+from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, code_of, wrapped
 from dag_inference_server.tracing.tracing import caller_of, trace_id
 
 _OUR_FAULT = {
@@ -43,29 +45,17 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         path = handler_call_details.method
         if handler is None or not path.startswith(f"/{self._service}/"):
             return handler
-        options = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
         name = path.removeprefix("/")
-        if handler.response_streaming:
-            stream = self._stream(name, handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(stream, **options)
-        unary = self._unary(name, handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(unary, **options)
+        return wrapped(handler, Wraps(partial(self._unary, name), partial(self._stream, name)))
 
-    def _unary(
-        self, name: str, serve: Callable[..., Awaitable[Any]]
-    ) -> Callable[..., Awaitable[Any]]:
+    def _unary(self, name: str, serve: Answering) -> Answering:
         async def traced(request: Any, context: Any) -> Any:
             with self._span(name, context):
                 return await serve(request, context)
 
         return traced
 
-    def _stream(
-        self, name: str, serve: Callable[..., AsyncIterator[Any]]
-    ) -> Callable[..., AsyncIterator[Any]]:
+    def _stream(self, name: str, serve: Streaming) -> Streaming:
         async def traced(request: Any, context: Any) -> AsyncIterator[Any]:
             with self._span(name, context):
                 async for response in serve(request, context):
@@ -94,17 +84,12 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         code = grpc.StatusCode.CANCELLED.value[0]
         try:
             yield
-            code = _number(context.code())
+            code = code_of(context)
         except grpc.aio.AbortError:
-            code = _number(context.code())
+            code = code_of(context)
             raise
         finally:
             span.set_attribute("rpc.grpc.status_code", code)
             if code in _OUR_FAULT:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
-
-
-def _number(code: grpc.StatusCode | int | None) -> int:
-    # Unset, it is 0 or `None`.
-    return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0

@@ -1,0 +1,67 @@
+"""What every interceptor does with a handler of gRPC: put something around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from inspect import isasyncgenfunction
+from typing import Any, TypeAlias
+
+import grpc
+
+Answering: TypeAlias = Callable[..., Awaitable[Any]]
+"""Answers with what it returns, or with what it writes to its context."""
+Streaming: TypeAlias = Callable[..., AsyncIterator[Any]]
+"""Answers with what it yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wraps:
+    """What is put around a handler, by its kind; `None` leaves those as they are."""
+
+    unary: Callable[[Answering], Answering]
+    """One request, one response."""
+    stream: Callable[[Streaming], Streaming]
+    """One request, responses that are yielded."""
+    writing: Callable[[Answering], Answering] | None = None
+    """One request, responses that are written, as the health service does."""
+    both: Callable[[Streaming], Streaming] | None = None
+    """Requests and responses."""
+
+
+def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | None = None) -> Any:
+    """The handler, with what its kind is wrapped in, and perhaps with another deserializer."""
+    make: Callable[..., Any]
+    wrap: Callable[[Any], Any] | None
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            make, wrap, serve = (
+                grpc.unary_unary_rpc_method_handler,
+                wraps.unary,
+                handler.unary_unary,
+            )
+        case False, True:
+            make, serve = grpc.unary_stream_rpc_method_handler, handler.unary_stream
+            wrap = wraps.stream if isasyncgenfunction(serve) else wraps.writing
+        case True, True:
+            make, wrap, serve = (
+                grpc.stream_stream_rpc_method_handler,
+                wraps.both,
+                handler.stream_stream,
+            )
+        case _:
+            return handler
+    if wrap is None:
+        return handler
+    return make(
+        wrap(serve),
+        request_deserializer=deserializer or handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def code_of(context: Any) -> int:
+    """The number of the status that an RPC has ended with."""
+    code = context.code()
+    # Unset, it is 0 or `None`; set by `abort`, whatever `abort` was given.
+    return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0

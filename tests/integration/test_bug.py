@@ -1,0 +1,51 @@
+"""A bug of the gateway's own: the caller gets an id that finds it in the log, and nothing else."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pytest
+import structlog
+from grpc import StatusCode
+
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import Dag, FakeAirflow, steps
+from integration.gateway import Gateway
+from integration.scraping import scrape
+from integration.statuses import failure
+
+SECRET = "what only the log may say"
+
+
+async def test_a_bug(
+    airflow: FakeAirflow,
+    gateway: Gateway,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is INTERNAL, counts as what it is, and the run, which goes on, can be come back to."""
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+
+    def break_down(*_: object) -> NoReturn:
+        raise RuntimeError(SECRET)
+
+    written = structlog.testing.CapturingLogger()
+    log = structlog.wrap_logger(written, processors=[structlog.processors.format_exc_info])
+    monkeypatch.setattr("dag_inference_server.edge.rpc.log", log)
+    with monkeypatch.context() as broken:
+        broken.setattr("dag_inference_server.invocation.wait.decide", break_down)
+        failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5))
+    counted = await scrape(gateway)
+    run_id = dag.made[0].run_id
+    answer = await gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run_id), timeout=5)
+
+    assert (failed.code, failed.reason) == (StatusCode.INTERNAL, "GATEWAY_BUG")
+    assert failed.metadata == {"dag_id": "dag", "run_id": run_id}
+    incident = failed.message.removeprefix("incident ")
+    assert len(incident) == 12
+    (line,) = [call.kwargs for call in written.calls if call.kwargs["event"] == "gateway_bug"]
+    assert line["incident"] == incident
+    assert SECRET in line["exception"]
+    results = "dag_inference_time_to_result_seconds_count"
+    assert counted(results, outcome="GATEWAY_BUG") == counted(results) == 1
+    assert counted("grpc_server_handled_total", grpc_method="Invoke", grpc_code="Internal") == 1
+    assert answer.run.run_id == run_id
