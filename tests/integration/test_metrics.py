@@ -227,6 +227,7 @@ async def test_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     call.cancel()
 
 
+@pytest.mark.timeout(300)
 async def test_names_that_are_made_up_make_no_series(
     airflow: FakeAirflow, gateway: Gateway
 ) -> None:
@@ -236,12 +237,12 @@ async def test_names_that_are_made_up_make_no_series(
     await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="nowhere"), timeout=5))
     await failure(gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=ours("1")), timeout=5))
     before = await scrape(gateway)
-    names = [f"made-up-{number}" for number in range(2000)]
+    names = [f"made-up-{number}" for number in range(10_000)]
 
-    for start in range(0, len(names), 200):
+    for start in range(0, len(names), 500):
         calls = [
             gateway.stub.Invoke(pb.InvokeRequest(dag_id=name), timeout=20)
-            for name in names[start : start + 200]
+            for name in names[start : start + 500]
         ]
         await asyncio.gather(*(failure(call) for call in calls))
     after = await scrape(gateway)
@@ -252,6 +253,26 @@ async def test_names_that_are_made_up_make_no_series(
         value for f in after.families.values() for s in f.samples for value in s.labels.values()
     }
     assert not any(value.startswith(("grpc-", "made-up")) for value in everything)
+
+
+async def test_runs_that_are_made_up_make_no_series(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A run id proves nothing, neither while Airflow is asked about it nor when it has not told."""
+    await gateway.ready()
+    airflow.faults.add(faults.hanging())
+    calls = [
+        gateway.stub.Wait(pb.WaitRequest(dag_id=f"made-up-{number}", run_id=ours("1")), timeout=5)
+        for number in range(20)
+    ]
+    async with asyncio.timeout(5):
+        while (during := await scrape(gateway))("dag_inference_calls_in_flight") < 20:
+            pass
+    failures = await asyncio.gather(*(failure(call) for call in calls))
+    after = await scrape(gateway)
+
+    assert {failed.reason for failed in failures} == {"DEADLINE_EXCEEDED"}
+    assert all("run_id" in failed.metadata for failed in failures)
+    assert during("dag_inference_calls_in_flight", dag_id="other") == 20
+    assert during.values_of("dag_id") == after.values_of("dag_id") == {"other"}
 
 
 async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -87,7 +87,8 @@ class Flight:
     @property
     def stage(self) -> str:
         """What the call waits for: its run, the result, or the reading of it."""
-        if self.run_id is None:
+        # By what Airflow has shown: any run id can be asked for.
+        if self.run is None:
             return "triggering"
         return "answering" if self.stopwatch.is_known else "waiting"
 

@@ -152,8 +152,8 @@ class GatewayMetrics:
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """A call has an error."""
         run_id = error.subject.run_id
-        # Only a DAG that has runs is known to exist: anybody can make names up.
-        label = self._label(dag_id, is_real=run_id is not None and error.reason != "RUN_NOT_FOUND")
+        # Only a DAG of which a run was seen is known to exist: anybody can make names up.
+        label = self._label(dag_id, is_real=error.subject.run_state is not None)
         self._results.labels(label, error.reason).observe(seconds, self._exemplar(run_id))
 
     def left(self, dag_id: str, seconds: float) -> None:
