@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Dag, FakeAirflow, Kind, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
@@ -101,6 +102,28 @@ async def test_attached(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert said(await anext(events)) == "load SUCCESS 1"
     dag.made[0].finish("predict", 1)
     assert [said(event) async for event in events][-1] == "result {'return_value': 1.0}"
+    assert len(dag.made) == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "attached"), [(None, False), (10, True)], ids=["its own", "an older one"]
+)
+async def test_whose_run_it_is_after_a_lost_answer(
+    airflow: FakeAirflow, gateway: Gateway, age: int | None, attached: bool
+) -> None:
+    """The run that a repeated trigger finds is the call's own, unless it is older than the call."""
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    request = pb.InvokeRequest(dag_id="dag", request_id="mine")
+    if age is not None:
+        await gateway.stub.Invoke(request, timeout=5)
+        (run,) = dag.made
+        assert run.queued_at
+        run.queued_at -= timedelta(minutes=age)
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, times=1)
+
+    events = [event async for event in gateway.stub.InvokeStream(request, timeout=5)]
+
+    assert events[0].accepted.attached == attached
     assert len(dag.made) == 1
 
 

@@ -47,7 +47,13 @@ from dag_inference_server.airflow.answers import (
 from dag_inference_server.airflow.bodies import end_of
 from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.airflow.requests import Operation
-from dag_inference_server.airflow.statuses import NotFound, granted, unless_refused
+from dag_inference_server.airflow.statuses import (
+    NotFound,
+    Refused,
+    RunExists,
+    granted,
+    unless_refused,
+)
 from dag_inference_server.airflow.transport import Lane, Transport
 
 ANY = "~"
@@ -249,18 +255,22 @@ class AirflowApi:
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
         written = await asyncio.to_thread(operation) if is_large else operation()
-        was_sent = False
+        sent = 0
 
         def write() -> Any:
-            nonlocal was_sent
-            if not was_sent:
+            nonlocal sent
+            if not sent:
                 check()
-            was_sent = True
+            sent += 1
             return written
 
-        run = await self._transport.send(
-            write, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
-        )
+        try:
+            run = await self._transport.send(
+                write, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
+            )
+        except (RunExists, Refused) as error:
+            error.was_repeated = sent > 1
+            raise
         if run.queued_at is not None:
             self._transport.clock.saw(run.queued_at)
         return run

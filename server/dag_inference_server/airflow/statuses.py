@@ -10,11 +10,18 @@ class NotFound(Exception):
     """Airflow has no such thing, or hides it from the account."""
 
 
-class RunExists(Exception):
+class _NotTriggered(Exception):
+    """Airflow has answered a trigger, and made no run then."""
+
+    was_repeated: bool = False
+    """Whether it was sent more than once, so that it may have made the run before."""
+
+
+class RunExists(_NotTriggered):
     """The DAG has a run of that id already."""
 
 
-class Refused(Exception):
+class Refused(_NotTriggered):
     """Airflow understood the request and will not do it. The message is Airflow's."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 from dag_inference.errors import (
     AirflowUnavailable,
@@ -27,6 +28,9 @@ from dag_inference_server.invocation.refusal import refusal
 from dag_inference_server.invocation.wait import Flight
 from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
+
+_SKEW = timedelta(minutes=1)
+"""How much Airflow's clock may be behind ours."""
 
 
 class RunMaker:
@@ -68,19 +72,21 @@ class RunMaker:
                 ),
                 check=check,
             )
-        except RunExists:
+        except RunExists as error:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
             # call with this request id, whose conf may be another.
             if call.request_id is None:
                 flight.run_id = run_id
-            return await self._take(flight, call, run_id, follower)
+            await self._take(flight, call, run_id, follower)
+            return _is_of_before(flight, error.was_repeated)
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {call.dag_id}", subject=subject) from error
         except Refused as error:
             # It looks at the DAG before it looks for the run.
             if not await self.was_made(call, run_id):
                 raise refusal(call.dag_id, str(error)) from error
-            return await self._take(flight, call, run_id, follower)
+            await self._take(flight, call, run_id, follower)
+            return _is_of_before(flight, error.was_repeated)
         except AirflowUnavailable:
             # Nobody is there to be told. Whether there is a run that is to be ended is still open.
             if attendee.has_left and await self.was_made(call, run_id):
@@ -103,15 +109,25 @@ class RunMaker:
         await _check_same(call, run)
         return True
 
-    async def _take(self, flight: Flight, call: Call, run_id: str, follower: Follower) -> bool:
-        """Go on with a run that exists; whether it was made by another call."""
+    async def _take(self, flight: Flight, call: Call, run_id: str, follower: Follower) -> None:
+        """Go on with a run that exists."""
         try:
             run = await until_answered(lambda: self._watcher.refresh(follower, call.dag_id, run_id))
         except NotFound as error:
             raise RunDeleted("the run was deleted just after it was made") from error
         await _check_same(call, run)
         flight.run_id, flight.run = run_id, run
-        return call.request_id is not None
+
+
+def _is_of_before(flight: Flight, was_repeated: bool) -> bool:
+    """Whether its run was there before the call came in.
+
+    Of a trigger whose answer was lost, the repeat finds a run that is its own, most likely; not one
+    that is older, by clocks that may differ a little.
+    """
+    queued_at = flight.run.queued_at if flight.run else None
+    is_old = queued_at is not None and queued_at < flight.stopwatch.arrived_at - _SKEW
+    return is_old or not was_repeated
 
 
 async def _check_same(call: Call, run: DagRun) -> None:

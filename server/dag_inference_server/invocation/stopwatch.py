@@ -16,7 +16,8 @@ class Stopwatch:
     def __init__(self) -> None:
         """Start."""
         self._start = time.monotonic()
-        self._arrived_at = datetime.now(UTC)
+        self.arrived_at = datetime.now(UTC)
+        """By our clock."""
         self._admitted = self._start
         self._accepted = self._start
         self._known: float | None = None
@@ -85,7 +86,7 @@ class Stopwatch:
         """
         if start is None or end is None:
             return None
-        return max(end - max(start, self._arrived_at), timedelta(0))
+        return max(end - max(start, self.arrived_at), timedelta(0))
 
 
 def last_end(run: DagRun, results: Iterable[TaskInstance]) -> datetime | None:
