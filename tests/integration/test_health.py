@@ -130,6 +130,21 @@ class TestNames:
                 assert (await watch.read()).status == ServingStatus.Value("SERVICE_UNKNOWN"), name
                 watch.cancel()
 
+    @pytest.mark.parametrize("name", ["~", "..", "../x", "%2f", "a?b", "x" * 10_000], ids=len)
+    async def test_an_id_with_tricks_in_it(
+        self, airflow: FakeAirflow, gateway: Gateway, name: str
+    ) -> None:
+        """Is that of no DAG, and Airflow is not asked."""
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        before = {asked.request.path for asked in airflow.asked}
+
+        with pytest.raises(grpc.RpcError) as caught:
+            await gateway.health(f"dag/{name}")
+
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert {asked.request.path for asked in airflow.asked} == before
+
     @pytest.mark.parametrize("component", ["scheduler", "metadatabase"])
     async def test_airflow_is_ill(
         self, airflow: FakeAirflow, gateway: Gateway, component: str

@@ -13,6 +13,7 @@ from grpc_health.v1.health import aio as health_aio
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.edge.requests import is_id
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DagInference"].full_name
 
@@ -67,6 +68,8 @@ class Health:
 
     async def _of_dag(self, dag_id: str) -> _Value:
         """How a DAG does: served here, known, not paused, not broken, Airflow well."""
+        if not is_id(dag_id):
+            return _Status.SERVICE_UNKNOWN
         if not self.is_serving or not self._airflow_is_well:
             return _Status.NOT_SERVING
         return await self._dags(dag_id)

@@ -203,6 +203,12 @@ _MARGIN_MAX = 0.25
 _LAST_LOOK = 0.1
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be the id of a DAG or a task. Airflow is not asked about anything else."""
+    well_formed = _ID.fullmatch(text) is not None and text not in {".", ".."}
+    return well_formed and len(text.encode()) <= MAX_ID_BYTES
+
+
 class _Check:
     """Gathers what is wrong with a request, to say it all at once."""
 
@@ -227,9 +233,8 @@ class _Check:
     def id(self, field: str, value: str) -> None:
         self.that(value != "", field, "is required")
         if value:
-            well_formed = _ID.fullmatch(value) is not None and value not in {".", ".."}
             self.that(
-                well_formed and len(value.encode()) <= MAX_ID_BYTES,
+                is_id(value),
                 field,
                 f"must be letters, digits, '_', '-' and '.', at most {MAX_ID_BYTES} bytes",
             )
