@@ -53,6 +53,8 @@ class Case:
     """How many such calls are in flight already."""
     gateway_ends: bool = False
     """Whether the gateway goes away as soon as the run exists."""
+    bug: bool = False
+    """Whether the gateway itself breaks down over the call's run."""
     asks: bool = True
     """Whether Airflow is asked about the DAG."""
 

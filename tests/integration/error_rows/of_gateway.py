@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
-from integration.cases import AS_LAST_SEEN, Case, of_run
+from integration.cases import AS_LAST_SEEN, RUN, Case, of_run
 
 GATEWAY_ERRORS = [
     *(
@@ -28,5 +28,12 @@ GATEWAY_ERRORS = [
         gateway_ends=True,
         metadata=of_run(AS_LAST_SEEN),
         retry=True,
+    ),
+    Case(
+        name="with a run",
+        code=StatusCode.INTERNAL,
+        reason="GATEWAY_BUG",
+        bug=True,
+        metadata={"dag_id": "dag", "run_id": RUN},
     ),
 ]
