@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
@@ -64,12 +65,19 @@ async def test_nobody_waits_any_more(airflow: FakeAirflow, gateway: Gateway) -> 
     await eventually(lambda: run.state == "failed")
 
 
-async def test_after_a_restart(airflow: FakeAirflow) -> None:
+@pytest.mark.parametrize("sees", ["all DAGs at once", "each DAG by itself", "not every DAG"])
+async def test_after_a_restart(airflow: FakeAirflow, sees: str) -> None:
     """The gateway that made the run is gone, and the next one with its prefix ends it.
 
-    A run of another prefix, without a limit, or with one that is not over, goes on.
+    A run of another prefix, without a limit, or with one that is not over, goes on. The account
+    need not be granted a listing over all DAGs, nor every DAG that it sees.
     """
     dag = airflow.add(Dag("dag"))
+    airflow.add(Dag("another"))
+    if sees != "all DAGs at once":
+        airflow.faults.add(faults.refused(403, "Forbidden"), Kind.RUNS, dag_id="~")
+    if sees == "not every DAG":
+        airflow.faults.add(faults.refused(403, "Forbidden"), Kind.RUNS, dag_id="another")
     async with running(settings_for(airflow)) as gateway:
         call = gateway.stub.Invoke(request(1000), timeout=10)
         run = await first_run(dag)
