@@ -38,15 +38,15 @@ class Pace:
 
         Args:
             youngest: Seconds since the youngest run in flight was made.
-            took: Seconds that the look took. Airflow is left alone for as long at least, up to
-                twice the longest interval: one hiccup of it must not become two.
+            took: Seconds that the look took. Airflow is left alone for half as long at least, up
+                to the longest interval: one hiccup of it must not become two.
             failures: Looks in a row that failed, this one included.
         """
         if failures:
             pause = min(self.shortest * 2.0 ** min(failures, 10), self.troubled)
             return Rest(pause, pause)
         interval = min(max(self.shortest, youngest * _AGE_SHARE), self.longest)
-        left_alone = min(took, 2 * self.longest)
+        left_alone = min(took / 2, self.longest)
         return Rest(
             max(self.shortest - took, left_alone),
             max(interval - took, left_alone),
