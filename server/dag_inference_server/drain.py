@@ -21,8 +21,9 @@ _ANNOUNCED = 0.5
 """Seconds, of the grace, in which new calls still get a coded answer. Then their connections are
 told to go elsewhere."""
 
-_LAST_WORDS = 1.0
-"""Seconds, of the grace, in which the calls that are left get their status."""
+_LAST_WORDS, _A_WORD = 1.0, 0.001
+"""Seconds, of the grace, in which the calls that are left get their status: in all at least, and
+for each. One core sends some thousand a second."""
 
 _FLUSH = 0.3
 """Seconds for what is on its way out, and for watchers of health, who never leave by themselves."""
@@ -66,13 +67,13 @@ class Drain:
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.
         stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))
-        cut_off = start + grace - min(_LAST_WORDS, grace / 4)
+        cut_off = start + grace - min(max(_LAST_WORDS, _A_WORD * self._rpcs.count), grace / 4)
         await _first(cut_off - now(), self._hurry.wait(), self._rpcs.quiet())
         if left := self._rpcs.count:
             log.warning("calls_cut_off", calls=left)
         # It is the gateway that leaves its callers: their runs go on.
         self._attendance.close()
-        self._invocations.end_all()
+        await self._invocations.end_all()
         await _first(max(start + grace - now(), _FLUSH), self._rpcs.quiet())
         await self._server.stop(_FLUSH)
         await stopping

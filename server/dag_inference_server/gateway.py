@@ -30,6 +30,7 @@ from dag_inference_server.airflow import (
     RequestObservers,
     Transport,
     Values,
+    secret,
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
@@ -89,7 +90,11 @@ def connect(
     """
     return Transport(
         settings.airflow_url,
-        Credentials(settings.airflow_username, settings.airflow_password, settings.airflow_token),
+        Credentials(
+            settings.airflow_username,
+            secret(settings.airflow_password, settings.airflow_password_file),
+            secret(settings.airflow_token, settings.airflow_token_file),
+        ),
         timeout=settings.airflow_timeout,
         connections=settings.airflow_connections,
         observer=observer,
@@ -109,7 +114,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         CannotTrace: Traces are wanted, and the extra for them is not installed.
     """
     registry = CollectorRegistry()
-    traces = traces_to(settings.otlp_endpoint, SERVICE)
+    traces = traces_to(settings.otlp_endpoint, SERVICE, settings.traces_per_second)
     is_measured = settings.metrics_listen != "off"
     metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
     breaker = Breaker()
@@ -134,7 +139,13 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
     admission = Admission(
-        CallLimits(settings.max_calls, settings.max_calls_per_dag, settings.max_triggers), breaker
+        CallLimits(
+            settings.max_calls,
+            settings.max_calls_per_dag,
+            settings.max_triggers,
+            may_be_hopeless=not settings.refuse_hopeless,
+        ),
+        breaker,
     )
     invocations = Invocations(
         api,

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -128,8 +128,15 @@ class Settings(BaseSettings):
     airflow_password: SecretStr | None = None
     """The account's password."""
 
+    airflow_password_file: FilePath | None = None
+    """Where the password lies instead. It is read again whenever a token is fetched, so that a new
+    password needs no restart."""
+
     airflow_token: Token | None = None
     """A ready token instead of username and password."""
+
+    airflow_token_file: FilePath | None = None
+    """Where the token lies instead. It is read again when Airflow refuses the one before."""
 
     airflow_timeout: float = Field(default=10, gt=0, le=300)
     """How long one request to Airflow may take."""
@@ -149,6 +156,10 @@ class Settings(BaseSettings):
     otlp_endpoint: CollectorUrl | None = None
     """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no
     cost. Needs the extra `otel`."""
+
+    traces_per_second: float = Field(default=20, gt=0)
+    """How many calls at most are traced of those that come without a trace of their own. Those
+    whose caller records them always are. `OTEL_TRACES_SAMPLER` replaces both rules."""
 
     channelz: bool = False
     """Whether gRPC tells of its channels and sockets, by `grpc.channelz.v1`."""
@@ -201,13 +212,17 @@ class Settings(BaseSettings):
     """How many calls may wait for their run to be made. The last of them waits as long as Airflow
     needs for so many triggers: fewer, where deadlines are short."""
 
+    refuse_hopeless: bool = False
+    """Whether a call is refused at once when runs of its DAG have lately been queued for longer
+    than it may wait, instead of making a run that it will not see the end of."""
+
     heartbeat_interval: float = Field(default=15, gt=0)
     """How long a stream may be quiet before a heartbeat goes out."""
 
     poll_interval_min: float = Field(default=0.05, ge=0.02)
     """How often Airflow is asked for news while a young run is in flight."""
 
-    poll_interval_max: float = Field(default=0.12, gt=0)
+    poll_interval_max: float = Field(default=0.17, gt=0)
     """How often it is asked when all runs in flight are older than some seconds."""
 
     poll_interval_old: float = Field(default=2, gt=0)
@@ -277,12 +292,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.airflow_token and (self.airflow_username or self.airflow_password):
-            raise ValueError(
-                "set airflow_token, or airflow_username and airflow_password, not both"
-            )
-        if bool(self.airflow_username) != bool(self.airflow_password):
-            raise ValueError("airflow_username and airflow_password go together")
+        self._one_account()
         if self.exception_codes and not self.task_exceptions:
             raise ValueError("exception_codes needs task_exceptions, or no exception is known")
         if self.poll_interval_min > self.poll_interval_max:
@@ -292,6 +302,19 @@ class Settings(BaseSettings):
         if self.default_deadline > self.max_deadline:
             raise ValueError("default_deadline must not exceed max_deadline")
         return self
+
+    def _one_account(self) -> None:
+        for secret in ("airflow_password", "airflow_token"):
+            if getattr(self, secret) and getattr(self, f"{secret}_file"):
+                raise ValueError(f"set {secret} or {secret}_file, not both")
+        password = bool(self.airflow_password or self.airflow_password_file)
+        token = bool(self.airflow_token or self.airflow_token_file)
+        if token and (self.airflow_username or password):
+            raise ValueError(
+                "set airflow_token, or airflow_username and airflow_password, not both"
+            )
+        if bool(self.airflow_username) != password:
+            raise ValueError("airflow_username and airflow_password go together")
 
     @property
     def listens_on_loopback(self) -> bool:

@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
+from integration.scraping import scrape
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
 
@@ -82,6 +83,43 @@ async def test_only_so_many_triggers_at_once(airflow: FakeAirflow, gateway: Gate
     await eventually(lambda: len(dag.made) == 2)
     park(gateway, 1)
     await eventually(lambda: len(dag.made) == 3)
+
+
+@pytest.mark.parametrize("settings", [{"refuse_hopeless": True}])
+async def test_a_call_that_could_only_wait_in_the_queue(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """Is refused, where that is wanted, unless it has its run already."""
+    dag = airflow.add(Dag("dag"))
+    first = pb.InvokeRequest(dag_id="dag", request_id="first")
+    late = [gateway.stub.Invoke(request, timeout=1) for request in (first, REQUEST, REQUEST)]
+    failures = [await failure(call) for call in late]
+    assert {each.reason for each in failures} == {"DEADLINE_EXCEEDED"}
+
+    hopeless = gateway.stub.Invoke(REQUEST, timeout=0.7)
+    failed = await failure(hopeless)
+    patient = gateway.stub.Invoke(REQUEST, timeout=20)
+    await eventually(lambda: len(dag.made) == 4)
+    (run,) = (run for run in dag.made if run.run_id == failures[0].metadata["run_id"])
+    run.finish("predict", 1)
+    again = await gateway.stub.Invoke(first, timeout=0.7)
+    counted = await scrape(gateway)
+
+    assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert failed.message.startswith("runs of dag have lately been queued for ")
+    assert failed.retry_after is not None
+    assert again.run.run_id == run.run_id
+    assert counted("dag_inference_rejections_total", reason="queue") == 1
+    assert not patient.done()
+
+
+async def test_a_queue_is_no_reason_by_default(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A run is made for every call that may be, however little time it has."""
+    dag = airflow.add(Dag("dag"))
+    for timeout in (1, 1, 1, 0.7):
+        late = await failure(gateway.stub.Invoke(REQUEST, timeout=timeout))
+        assert late.reason == "DEADLINE_EXCEEDED"
+    assert len(dag.made) == 4
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 1}])

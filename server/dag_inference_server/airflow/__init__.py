@@ -17,11 +17,12 @@ from dag_inference_server.airflow.answers import (
 from dag_inference_server.airflow.api import AirflowApi
 from dag_inference_server.airflow.bodies import TooLong
 from dag_inference_server.airflow.breaker import Breaker
+from dag_inference_server.airflow.credentials import Credentials, secret
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
 from dag_inference_server.airflow.observer import LOGIN, RequestObserver, RequestObservers
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
-from dag_inference_server.airflow.transport import Credentials, Transport
+from dag_inference_server.airflow.transport import Transport
 from dag_inference_server.airflow.values import RESULT_KEY, Budget, Values
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "TooLong",
     "Transport",
     "Values",
+    "secret",
     "until_answered",
 ]

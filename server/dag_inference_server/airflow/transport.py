@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import aiohttp
 from airflow_client.client import Configuration
-from pydantic import SecretStr
 from yarl import URL
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
@@ -23,6 +22,7 @@ from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.bodies import Body, whole
 from dag_inference_server.airflow.clock import Clock
+from dag_inference_server.airflow.credentials import Credentials
 from dag_inference_server.airflow.observer import RequestObserver, RequestObservers, operation_of
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
@@ -53,17 +53,10 @@ _LOGS = 2
 _ONE_PIECE = 1024 * 1024
 """Bytes that are sent in one piece. Of more, aiohttp warns."""
 
+_IN_HEADER = re.compile(r"[!-~]+")
+
 _KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """How the gateway proves itself to Airflow. All `None`: it does not."""
-
-    username: str | None = None
-    password: SecretStr | None = None
-    token: SecretStr | None = None
 
 
 class Transport:
@@ -97,7 +90,7 @@ class Transport:
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
         self._credentials = credentials
-        self._access_token = credentials.token.get_secret_value() if credentials.token else None
+        self._access_token: str | None = None
         reads = (connections + 1) // 2
         sizes = {
             Lane.TRIGGER: max(connections - reads, 1),
@@ -152,20 +145,21 @@ class Transport:
         body: Body = whole,
     ) -> T:
         """Send a request as `send` does, but once, not counting a refreshed token."""
-        if self._access_token is None and self._credentials.username:
+        if self._access_token is None:
             await self._renew(None)
         token = self._access_token
         answer = await self._send(operation, lane, body)
-        if self._credentials.username and _is_stale(answer):
+        if _is_stale(answer):
             await self._renew(token)
-            answer = await self._send(operation, lane, body)
+            if self._access_token != token:
+                answer = await self._send(operation, lane, body)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
 
     async def _renew(self, stale: str | None) -> None:
         """Fetch a token, unless that has happened already; all who want one share one request."""
-        if self._access_token != stale:
+        if self._access_token != stale or self._credentials == Credentials():
             return
         if self._login is None or self._login.done():
             self._login = asyncio.create_task(self._log_in())
@@ -173,10 +167,16 @@ class Transport:
         await asyncio.shield(self._login)
 
     async def _log_in(self) -> None:
+        if self._credentials.token is not None:
+            token = self._credentials.token()
+            if not _IN_HEADER.fullmatch(token):
+                raise AirflowDenied("the gateway's token holds what no HTTP header can")
+            self._access_token = token
+            return
         password = self._credentials.password
         account = {
             "username": self._credentials.username,
-            "password": password.get_secret_value() if password else "",
+            "password": password() if password is not None else "",
         }
         # Not part of the API that `airflow_client` knows.
         request = Request(

@@ -10,12 +10,13 @@ from datetime import timedelta
 
 from dag_inference.errors import AirflowUnavailable, Overloaded, ShuttingDown, Subject
 from dag_inference_server.airflow import Breaker
+from dag_inference_server.invocation.queue_times import QueueTimes
 
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
 
 
-REASONS = ("calls", "calls_per_dag", "triggers", "waits", "shutting_down", "airflow_away")
+REASONS = ("calls", "calls_per_dag", "triggers", "waits", "queue", "shutting_down", "airflow_away")
 """Why calls are refused; the last one is not ours."""
 
 
@@ -29,6 +30,8 @@ class CallLimits:
     """Of those that make runs; `None` for no limit but `calls`."""
     triggers: int
     """Whose run has not been made yet."""
+    may_be_hopeless: bool
+    """Whether calls are taken that runs of their DAG will most likely be queued longer than."""
 
 
 class Place:
@@ -59,6 +62,7 @@ class Admission:
         """The same, without the DAGs that have none: any DAG can be named."""
         self._waits = 0
         self._is_closed = False
+        self._queue_times = QueueTimes()
         self.triggers = 0
         """How many calls wait for their run to be made."""
         self.rejections = Counter(dict.fromkeys(REASONS, 0))
@@ -113,6 +117,26 @@ class Admission:
             yield
         finally:
             self._waits -= 1
+
+    def was_queued(self, dag_id: str, seconds: float) -> None:
+        """A run of the DAG was queued for so long, or has been so far."""
+        self._queue_times.saw(dag_id, seconds)
+
+    def check_queue(self, dag_id: str, patience: float) -> None:
+        """See whether a call that waits so many seconds can hope for an answer.
+
+        Raises:
+            Overloaded: Runs of its DAG are queued for longer, and such calls are to be refused.
+        """
+        usual = self._queue_times.usual(dag_id)
+        if self._limits.may_be_hopeless or usual is None or patience >= usual:
+            return
+        raise Overloaded(
+            f"runs of {dag_id} have lately been queued for {usual:.1f} s, and the call has "
+            f"{patience:.1f} s",
+            subject=Subject(dag_id),
+            retry_after=RETRY_AFTER,
+        )
 
     def close(self) -> None:
         """Take no more calls."""

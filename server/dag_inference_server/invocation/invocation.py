@@ -18,6 +18,7 @@ from dag_inference.errors import (
     DagPaused,
     DeadlineExceeded,
     GatewayBug,
+    Overloaded,
     ResultTaskUnknown,
     RunNotFound,
     RunNotOurs,
@@ -57,12 +58,16 @@ from dag_inference_server.watcher import Follower, Watcher
 
 T = TypeVar("T")
 
-_REFUSALS = (DagPaused, DagBroken, DagNotTriggerable, ConfInvalid, ResultTaskUnknown)
+_REFUSALS = (DagPaused, DagBroken, DagNotTriggerable, ConfInvalid, ResultTaskUnknown, Overloaded)
 """Why no run is made although the DAG is there and served."""
 
 _LAST_LOOKS = 4
 """Calls that look once more at once when their deadlines pass. The others tell the state as last
 seen."""
+
+
+_AT_ONCE = 100
+"""Calls that are cut off together."""
 
 
 class Invocations:
@@ -104,10 +109,13 @@ class Invocations:
         """How many calls are under way, by DAG and by what they wait for."""
         return Counter((flight.wanted.dag_id, flight.stage) for flight in self._flights)
 
-    def end_all(self) -> None:
+    async def end_all(self) -> None:
         """End every call that is under way with `ShuttingDown`; the runs go on."""
-        for flight in self._flights:
+        for number, flight in enumerate(tuple(self._flights)):
             flight.cut_off()
+            if number % _AT_ONCE == 0:
+                # So that the first have their status before the last are told.
+                await asyncio.sleep(0)
 
     async def invoke(self, call: Call, listener: Listener, translate: Translate[T]) -> T:
         """Trigger a run and wait for its result, of which `translate` makes the answer.
@@ -188,9 +196,13 @@ class Invocations:
         try:
             plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
             await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
-        except _REFUSALS:
+            left = call.patience - flight.stopwatch.elapsed
+            self._admission.check_queue(call.dag_id, left)
+        except _REFUSALS as error:
             # No new run, but there may be one of an earlier call.
             if call.request_id is None or not await self._maker.was_made(call, run_id):
+                if isinstance(error, Overloaded):
+                    self._admission.rejections["queue"] += 1
                 raise
             place.triggered()
             return await self._attach(flight, call, run_id)
@@ -209,7 +221,10 @@ class Invocations:
             attendee.own()
             assert flight.run is not None
             plan = plan.for_version(flight.run.version)
-            return await self._wait(flight, plan, follower, attached=attached)
+            outcome = await self._wait(flight, plan, follower, attached=attached)
+            if not attached and (queued := outcome.timing.queued) is not None:
+                self._admission.was_queued(call.dag_id, queued.total_seconds())
+            return outcome
 
     async def _attach(self, flight: Flight, wanted: Wanted, run_id: str) -> Outcome:
         dag_id = wanted.dag_id
@@ -292,6 +307,8 @@ class Invocations:
             with suppress(TimeoutError, DagInferenceError, NotFound):
                 async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
                     flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
+                    if flight.run.state == "queued":
+                        self._admission.was_queued(flight.run.dag_id, flight.stopwatch.elapsed)
         if flight.run is None:
             return DeadlineExceeded(
                 "the deadline passed before Airflow had told of the run", subject=flight.subject

@@ -34,8 +34,13 @@ class Traces:
     """Sends what is left."""
 
 
-def traces_to(endpoint: str | None, service: str) -> Traces:
-    """Traces of the calls of a service, sent to an endpoint of OTLP; `None` for none.
+def traces_to(endpoint: str | None, service: str, per_second: float) -> Traces:
+    """Traces of the calls of a service.
+
+    Args:
+        endpoint: Where they go, by OTLP; `None` for nowhere.
+        service: Its full name.
+        per_second: How many calls are recorded that come without a trace of their own.
 
     Raises:
         CannotTrace: The extra is not installed.
@@ -50,6 +55,6 @@ def traces_to(endpoint: str | None, service: str) -> Traces:
             f"{error.name} is not installed, and OTLP_ENDPOINT is set: install the extra "
             "dag-inference-server[otel]"
         ) from error
-    tracing = Tracing(endpoint)
+    tracing = Tracing(endpoint, per_second)
     spans = RpcSpans(tracing.tracer, service)
     return Traces((tracing,), (spans,), trace_headers, trace_id, tracing.close)

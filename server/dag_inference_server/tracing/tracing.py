@@ -13,18 +13,24 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Span as RecordedSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dag_inference.errors import DagInferenceError
 from dag_inference_server.invocation.call import Outcome
+from dag_inference_server.tracing.sampling import sampler
 
 _EXPORT_TIMEOUT = 5
 """Seconds for one batch of spans."""
 
 _LAST_BATCH = 2.0
 """Seconds for what is left when the gateway ends. A collector that is away must not hold it up."""
+
+_IDS = RandomIdGenerator()
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -36,10 +42,16 @@ class Tracing:
     `OTEL_EXPORTER_OTLP_HEADERS` count as everywhere.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        """Send spans to `endpoint`, a URL of OTLP over gRPC, from a thread of the SDK's own."""
+    def __init__(self, endpoint: str, per_second: float) -> None:
+        """Send spans to a collector, from a thread of the SDK's own.
+
+        Args:
+            endpoint: A URL of OTLP over gRPC.
+            per_second: How many calls are recorded that come without a trace.
+        """
         ours = {"service.name": "dag-inference", "service.version": version("dag-inference-server")}
         self._provider = TracerProvider(
+            sampler(per_second),
             # What the environment says counts.
             resource=Resource(ours).merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
@@ -47,13 +59,14 @@ class Tracing:
         exporter = OTLPSpanExporter(
             endpoint, insecure=endpoint.startswith("http://"), timeout=_EXPORT_TIMEOUT
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._batches = BatchSpanProcessor(exporter)
+        self._provider.add_span_processor(self._batches)
         self.tracer = self._provider.get_tracer("dag_inference_server")
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer: its stages become spans."""
         span, run, timing = trace.get_current_span(), outcome.run, outcome.timing
-        if not span.is_recording():
+        if not isinstance(span, RecordedSpan):
             return
         span.set_attributes(
             {
@@ -62,31 +75,18 @@ class Tracing:
                 "dag_inference.run_state": run.state,
             }
         )
+        stages = _Stages(span)
         now = time.time()
         read = now - translation.total_seconds()
         arrived = read - timing.total.total_seconds()
-        self._stage("admission", arrived, timing.admission)
-        self._stage("trigger", arrived + timing.admission.total_seconds(), timing.trigger)
-        self._stage("value_read", read - timing.value_read.total_seconds(), timing.value_read)
-        self._stage("translation", read, translation)
+        stages.add("admission", arrived, timing.admission)
+        stages.add("trigger", arrived + timing.admission.total_seconds(), timing.trigger)
+        stages.add("value_read", read - timing.value_read.total_seconds(), timing.value_read)
+        stages.add("translation", read, translation)
         if outcome.ended_at is not None:
-            self._airflows_stages(outcome, outcome.ended_at)
-
-    def _airflows_stages(self, outcome: Outcome, ended_at: datetime) -> None:
-        """By Airflow's own stamps, and so by Airflow's clock."""
-        timing, ended = outcome.timing, ended_at.timestamp()
-        self._stage("detection", ended, timing.detection)
-        if timing.running is not None:
-            ran_from = ended - timing.running.total_seconds()
-            self._stage("running", ran_from, timing.running)
-            if timing.queued is not None:
-                queued_from = ran_from - timing.queued.total_seconds()
-                self._stage("queued", queued_from, timing.queued)
-
-    def _stage(self, name: str, start: float, took: timedelta | None) -> None:
-        if took is not None:
-            span = self.tracer.start_span(name, start_time=_nanoseconds(start))
-            span.end(_nanoseconds(start + took.total_seconds()))
+            _add_airflows(stages, outcome, outcome.ended_at)
+        for stage in stages.spans:
+            self._batches.on_end(stage)
 
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """A call has an error."""
@@ -114,6 +114,51 @@ class Tracing:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_BATCH):
                 await done.wait()
+
+
+class _Stages:
+    """The spans below that of a call.
+
+    All is known when they are made, so they are made as what the SDK exports in the end: at a
+    fraction of what it costs to begin spans, fill them and end them.
+    """
+
+    def __init__(self, call: RecordedSpan) -> None:
+        self.spans: list[ReadableSpan] = []
+        self._call = call
+        self._parent = call.get_span_context()
+
+    def add(self, name: str, start: float, took: timedelta | None) -> None:
+        if took is None:
+            return
+        parent = self._parent
+        span_id = _IDS.generate_span_id()
+        context = SpanContext(
+            parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state
+        )
+        self.spans.append(
+            ReadableSpan(
+                name,
+                context,
+                parent,
+                self._call.resource,
+                instrumentation_scope=self._call.instrumentation_scope,
+                start_time=_nanoseconds(start),
+                end_time=_nanoseconds(start + took.total_seconds()),
+            )
+        )
+
+
+def _add_airflows(stages: _Stages, outcome: Outcome, ended_at: datetime) -> None:
+    """Airflow's stages, by its own stamps, and so by its clock."""
+    timing, ended = outcome.timing, ended_at.timestamp()
+    stages.add("detection", ended, timing.detection)
+    if timing.running is not None:
+        ran_from = ended - timing.running.total_seconds()
+        stages.add("running", ran_from, timing.running)
+        if timing.queued is not None:
+            queued_from = ran_from - timing.queued.total_seconds()
+            stages.add("queued", queued_from, timing.queued)
 
 
 def caller_of(metadata: dict[str, str]) -> Context:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.trace.sampling import Decision
 
+from dag_inference_server.tracing.sampling import SomePerSecond, sampler
 from dag_inference_server.tracing.switch import CannotTrace, traces_to
 
 
@@ -17,7 +19,7 @@ def test_off_nothing_of_it_is_loaded() -> None:
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert traces_to(None, "service").trace_id() is None
+    assert traces_to(None, "service", 1).trace_id() is None
 
 
 def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,4 +29,42 @@ def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
 
     with pytest.raises(CannotTrace, match=r"install the extra dag-inference-server\[otel\]"):
-        traces_to("http://127.0.0.1:4317", "service")
+        traces_to("http://127.0.0.1:4317", "service", 1)
+
+
+def test_some_calls_of_each_second_are_recorded() -> None:
+    """All while there are few; of many as many as is said, and after a rest no more at once."""
+    now = 100.0
+    some = SomePerSecond(2, lambda: now)
+
+    def recorded(calls: int) -> int:
+        return sum(
+            some.should_sample(None, n, "call").decision is Decision.RECORD_AND_SAMPLE
+            for n in range(calls)
+        )
+
+    assert recorded(10) == 2
+    now += 0.5
+    assert recorded(10) == 1
+    now += 60
+    assert recorded(10) == 2
+
+
+def test_less_than_one_call_a_second() -> None:
+    """One of ten seconds is one of ten seconds, and not none."""
+    now = 100.0
+    some = SomePerSecond(0.1, lambda: now)
+    found = []
+    for _ in range(40):
+        found.append(some.should_sample(None, 1, "call").decision is Decision.RECORD_AND_SAMPLE)
+        now += 0.5
+
+    assert found[0]
+    assert 2 <= sum(found) <= 3
+
+
+def test_the_environment_may_name_another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts as everywhere."""
+    assert sampler(1) is not None
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    assert sampler(1) is None
