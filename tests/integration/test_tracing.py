@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
 from grpc import StatusCode
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
-    TraceServiceServicer,
-    add_TraceServiceServicer_to_server,
-)
 
+from collector import QUICKLY, TRACE, Collector, attributes, collecting, traced
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, steps
 from integration.gateway import Gateway, running, settings_for
@@ -23,65 +18,19 @@ from integration.scraping import OPENMETRICS, get
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
 
-TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-"""The trace and the span of the caller."""
-
 STAGES = {
     *("admission", "trigger", "queued", "running", "detection", "value_read", "translation"),
 }
 
 
-def traced(flags: str = "01", trace_id: str = TRACE) -> list[tuple[str, str]]:
-    """The metadata of a call in a trace, sampled unless said otherwise."""
-    return [("traceparent", f"00-{trace_id}-{CALLER}-{flags}")]
-
-
-class Collector(TraceServiceServicer):
-    """Takes spans by OTLP, as a real collector does."""
-
-    def __init__(self) -> None:
-        """None have come."""
-        self.spans: list[Any] = []
-        self.resources: list[Any] = []
-
-    async def Export(  # noqa: N802
-        self, request: Any, context: Any
-    ) -> Any:
-        """Take some."""
-        for resource in request.resource_spans:
-            self.resources.append(resource.resource)
-            for scope in resource.scope_spans:
-                self.spans += scope.spans
-        return otlp.ExportTraceServiceResponse()
-
-    async def call(self, trace_id: str = TRACE) -> tuple[Any, dict[str, Any]]:
-        """The span of the one call in a trace, and those below it by name."""
-
-        def found() -> list[Any]:
-            spans = [span for span in self.spans if span.trace_id.hex() == trace_id]
-            return [span for span in spans if span.parent_span_id.hex() == CALLER]
-
-        (span,) = await eventually(found)
-        below = {s.name: s for s in self.spans if s.parent_span_id == span.span_id}
-        return span, below
-
-
 @pytest.fixture
 async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Collector, str]]:
     """A collector, and its address."""
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    for name, value in QUICKLY.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-    server, collector = grpc.aio.server(), Collector()
-    add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield collector, f"http://127.0.0.1:{port}"
-    await server.stop(None)
-
-
-def attributes(span: Any) -> dict[str, Any]:
-    """The attributes of a span or resource."""
-    return {a.key: a.value.string_value or a.value.int_value for a in span.attributes}
+    async with collecting() as collector:
+        yield collector
 
 
 async def test_a_call(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:
