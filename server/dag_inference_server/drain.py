@@ -58,11 +58,18 @@ class Drain:
         """Give no more time to the calls in flight."""
         self._hurry.set()
 
-    async def end(self, grace: float) -> None:
-        """End the server; calls in flight may go on for `grace` seconds."""
+    async def end(self, delay: float, grace: float) -> None:
+        """End the server.
+
+        Args:
+            delay: Seconds in which new calls are still taken, although health says no: until
+                everybody who goes by health has noticed, and sends them elsewhere.
+            grace: Seconds after that, in which calls in flight may go on.
+        """
         now = asyncio.get_running_loop().time
-        start = now()
         await self._health.set_serving(False)
+        await _first(delay, self._hurry.wait())
+        start = now()
         self._admission.close()
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.

@@ -104,7 +104,7 @@ def connect(
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Serving]:
-    """Serve inside the block; at its end, calls in flight get the settings' grace.
+    """Serve inside the block; at its end, calls in flight get the settings' delay and grace.
 
     Airflow need not be up: until its first answer, health is NOT_SERVING and calls
     get `AIRFLOW_UNAVAILABLE`.
@@ -217,7 +217,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 yield Serving(server, port, metrics_port, ready, drain.hurry)
             finally:
                 waking.cancel()
-                await drain.end(settings.shutdown_grace)
+                await drain.end(settings.shutdown_delay, settings.shutdown_grace)
                 for task in tasks:
                     task.cancel()
     finally:

@@ -263,6 +263,11 @@ class Settings(BaseSettings):
     reflection: bool | None = None
     """Whether gRPC reflection is served. Unset: by `standalone` yes, by `serve` no."""
 
+    shutdown_delay: float = Field(default=0, ge=0)
+    """How long new calls are still taken after SIGTERM, while health says NOT_SERVING already: as
+    long as a proxy that goes by health needs to notice, so that it sees no call refused. The grace
+    comes after it. A second signal ends it."""
+
     shutdown_grace: float = Field(default=10, ge=0)
     """How long calls in flight may go on after SIGTERM. In the first half second of it new calls
     are told to go elsewhere, in the last second those that are left where to come back. A second

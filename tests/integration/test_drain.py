@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Dag, FakeAirflow, Kind, faults
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.run_ids import ours
 from integration.statuses import failure
@@ -54,9 +54,7 @@ async def test_a_cancel_may_finish(airflow: FakeAirflow, gateway: Gateway) -> No
     await eventually(lambda: airflow.count(Kind.PATCH_RUN))
 
     gateway.end()
-    async with asyncio.timeout(5):
-        while await gateway.health() != "NOT_SERVING":  # noqa: ASYNC110 - by a call each time
-            await asyncio.sleep(0.01)
+    await _says_no(gateway)
     # Longer than it takes to send what is on its way out.
     await never(call.done, within=1.2)
     release.set()
@@ -74,11 +72,45 @@ async def test_health_says_that_it_goes_away(airflow: FakeAirflow, gateway: Gate
 
     gateway.end()
 
-    async with asyncio.timeout(5):
-        while await gateway.health() != "NOT_SERVING":  # noqa: ASYNC110 - by a call each time
-            await asyncio.sleep(0.01)
+    await _says_no(gateway)
     run.finish("predict", 1)
     await call
+
+
+@pytest.mark.parametrize("settings", [{"shutdown_delay": 30, "shutdown_grace": 30}])
+async def test_with_a_delay_new_calls_are_still_taken(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """While health says no already: a proxy that goes by health needs a while to notice."""
+    await gateway.ready()
+    airflow.add(Dag("dag", script=[steps.finish("predict", "late")]))
+
+    gateway.end()
+    await _says_no(gateway)
+    answer = await gateway.stub.Invoke(REQUEST, timeout=5)
+
+    assert MessageToDict(answer.result) == {"return_value": "late"}
+    gateway.serving.hurry()
+
+
+@pytest.mark.parametrize("settings", [{"shutdown_delay": 1, "shutdown_grace": 20}])
+async def test_after_the_delay_they_are_refused(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """And those in flight have the grace, as without a delay."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    call = gateway.stub.Invoke(REQUEST, timeout=30)
+    run = await first_run(dag)
+    unknown = pb.InvokeRequest(dag_id="unknown")
+
+    gateway.end()
+    reasons = []
+    async with asyncio.timeout(10):
+        while "SHUTTING_DOWN" not in reasons:
+            reasons.append((await failure(gateway.stub.Invoke(unknown, timeout=5))).reason)
+    run.finish("predict", "in time")
+
+    assert set(reasons[:-1]) == {"DAG_NOT_FOUND"}
+    assert MessageToDict((await call).result) == {"return_value": "in time"}
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 1}])
@@ -199,3 +231,10 @@ async def test_the_client_goes_on_at_another_replica(airflow: FakeAirflow) -> No
 
     assert answers == [{"return_value": "first"}, {"return_value": "second"}]
     assert len(dag.made) == 2
+
+
+async def _says_no(gateway: Gateway) -> None:
+    """Wait until health says that the gateway goes away."""
+    async with asyncio.timeout(5):
+        while await gateway.health() != "NOT_SERVING":  # noqa: ASYNC110 - by a call each time
+            await asyncio.sleep(0.01)
