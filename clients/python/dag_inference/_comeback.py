@@ -23,6 +23,10 @@ RunRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest
 _TIMES = 5
 """A call of an hour may outlive some gateways, and must not be thrown about for ever."""
 
+_CUT_OFF = (StatusCode.INTERNAL, StatusCode.CANCELLED)
+"""What gRPC makes of a call that a proxy resets because its gateway is gone. A gateway's own word
+has a reason."""
+
 
 class Comeback:
     """One call's way back to its run, within its deadline."""
@@ -73,7 +77,7 @@ class Comeback:
             DagInferenceError: The error itself, if it is no lost gateway, or if this gateway
                 never had the run: then the channel has repeated the call as often as it may.
         """
-        if error.code is not StatusCode.UNAVAILABLE or self._run_id is None or not self._times:
+        if not _is_of_a_lost_gateway(error) or self._run_id is None or not self._times:
             raise error
         run_id, self._run_id = self._run_id, None
         self._times -= 1
@@ -86,3 +90,7 @@ class Comeback:
             on_disconnect=self._request.on_disconnect,
             result_format=self._request.result_format,
         )
+
+
+def _is_of_a_lost_gateway(error: DagInferenceError) -> bool:
+    return error.code is StatusCode.UNAVAILABLE or (not error.reason and error.code in _CUT_OFF)

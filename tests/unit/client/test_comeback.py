@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
 from dag_inference import (
     Accepted,
@@ -20,6 +22,7 @@ from dag_inference import (
     DagInferenceError,
     DeadlineExceeded,
 )
+from dag_inference.errors import DOMAIN
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 Serve = Callable[..., str]
@@ -37,10 +40,16 @@ LOSSES = 5
 class Gateway:
     """A gateway that is lost so many times after it has told the run id."""
 
-    def __init__(self, losses: int = 1, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE):
-        """Be lost with this status."""
+    def __init__(
+        self,
+        losses: int = 1,
+        code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+        reason: str = "",
+    ):
+        """Be lost with this status, or say it with a reason."""
         self._losses = losses
         self._code = code
+        self._reason = reason
         self.asked: list[Any] = []
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -56,8 +65,15 @@ class Gateway:
         context.send_initial_metadata((("dag-run-id", "grpc-1"),))
 
     def _lose(self, context: grpc.ServicerContext) -> None:
-        if len(self.asked) <= self._losses:
-            context.abort(self._code, "Socket closed")
+        if len(self.asked) > self._losses:
+            return
+        if self._reason:
+            status = Status(code=self._code.value[0], message="Socket closed")
+            status.details.add().Pack(ErrorInfo(domain=DOMAIN, reason=self._reason))
+            context.set_trailing_metadata(
+                (("grpc-status-details-bin", status.SerializeToString()),)
+            )
+        context.abort(self._code, "Socket closed")
 
     def _answer(self, request: Any, context: grpc.ServicerContext) -> pb.InvokeResponse:
         self._begin(request, context)
@@ -165,14 +181,31 @@ async def test_it_can_be_turned_off(serve: Serve, ask: Ask) -> None:
 
 
 @every_way
-@pytest.mark.parametrize("code", [grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL])
-async def test_other_errors_are_the_answer(serve: Serve, ask: Ask, code: grpc.StatusCode) -> None:
-    """A run that failed is not asked for again."""
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
+async def test_it_comes_back_when_a_proxy_has_lost_the_gateway(
+    serve: Serve, ask: Ask, code: grpc.StatusCode
+) -> None:
+    """Which ends the call with a status that no gateway has given a reason for."""
     gateway = Gateway(code=code)
+    assert (await ask(serve(**gateway.methods()))).run.run_id == "grpc-1"
+    assert len(gateway.asked) == 2
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(grpc.StatusCode.ABORTED, ""), (grpc.StatusCode.INTERNAL, "GATEWAY_BUG")],
+    ids=["ABORTED", "GATEWAY_BUG"],
+)
+async def test_other_errors_are_the_answer(
+    serve: Serve, ask: Ask, code: grpc.StatusCode, reason: str
+) -> None:
+    """A run that failed is not asked for again."""
+    gateway = Gateway(code=code, reason=reason)
     with pytest.raises(DagInferenceError) as caught:
         await ask(serve(**gateway.methods()))
     assert len(gateway.asked) == 1
-    assert caught.value.code is code
+    assert (caught.value.code, caught.value.reason) == (code, reason)
 
 
 @every_way
