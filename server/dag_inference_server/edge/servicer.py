@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -189,6 +189,9 @@ async def _accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id
         await asyncio.shield(sending)
     except asyncio.CancelledError:
         await asyncio.wait((sending,))
+        # That it failed is no news, and no error in the log.
+        with suppress(grpc.aio.InternalError):
+            sending.result()
         raise
     except grpc.aio.InternalError as error:
         # There is nobody to send it to. gRPC itself says so a moment later.
