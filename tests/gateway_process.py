@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
 from dag_inference_server.settings import ENV_PREFIX
 
 _COMMAND = Path(sys.executable).with_name("dag-inference-server")
@@ -45,6 +47,14 @@ class GatewayProcess:
         """The process."""
         assert self._process
         return self._process.pid
+
+    @property
+    def metrics_port(self) -> int:
+        """The other port that it listens on, where its metrics are."""
+        sockets = psutil.Process(self.pid).net_connections("tcp")
+        ports = {s.laddr.port for s in sockets if s.status == psutil.CONN_LISTEN} - {self._port}
+        (port,) = ports
+        return int(port)
 
     async def start(self) -> None:
         """Start it, and wait until it serves."""

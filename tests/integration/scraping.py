@@ -14,9 +14,10 @@ from integration.gateway import Gateway
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-async def get(gateway: Gateway, path: str, **headers: str) -> tuple[int, str, str]:
-    """Status, content type and text of a page."""
-    url = f"http://127.0.0.1:{gateway.serving.metrics_port}{path}"
+async def get(gateway: Gateway | int, path: str, **headers: str) -> tuple[int, str, str]:
+    """Status, content type and text of a page of a gateway, or of who serves metrics on a port."""
+    port = gateway if isinstance(gateway, int) else gateway.serving.metrics_port
+    url = f"http://127.0.0.1:{port}{path}"
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
         return answer.status, answer.headers["Content-Type"], await answer.text()
 
@@ -44,6 +45,6 @@ class Scraped:
         return {s.labels[label] for s in self._samples if label in s.labels}
 
 
-async def scrape(gateway: Gateway) -> Scraped:
+async def scrape(gateway: Gateway | int) -> Scraped:
     """What Prometheus reads."""
     return Scraped(classic((await get(gateway, "/metrics"))[2]))

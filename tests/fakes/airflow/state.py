@@ -26,6 +26,8 @@ class Clock:
     def __init__(self) -> None:
         """Agree."""
         self.ahead = timedelta(0)
+        self.spread = timedelta(0)
+        """How far off a host that writes was at most: see `Run.off`."""
 
     def now(self) -> datetime:
         """The time in Airflow."""
@@ -87,6 +89,7 @@ class Dag:
         params: Mapping[str, Mapping[str, Any]] | None = None,
         refuse: Callable[[Mapping[str, Any]], str | None] = lambda conf: None,
         script: Sequence[Step] = (),
+        keeps: int | None = None,
     ) -> None:
         """Make its first version.
 
@@ -105,6 +108,8 @@ class Dag:
                 `description` and `source`.
             refuse: Says why a conf breaks the params, or `None` if it does not.
             script: What happens to each run just after its trigger was answered.
+            keeps: How many runs there may be before the oldest are deleted, if they have ended;
+                `None` for any number.
         """
         self.dag_id = dag_id
         self.tags = tags
@@ -117,10 +122,13 @@ class Dag:
         self.doc_md = doc_md
         self.refuse = refuse
         self.script = script
+        self.keeps = keeps
         self.clock = Clock()
         self.runs: dict[str, Run] = {}
         self.made: list[Run] = []
-        """Every run that was ever made, deleted ones included."""
+        """Every run that was ever made, deleted ones included, but for those that are too old."""
+        self.count = 0
+        """How many that was."""
         self.written: dict[Run, None] = {}
         """The runs, those last to which something was written last."""
         self.versions: list[Version] = []
@@ -146,13 +154,18 @@ class Dag:
         """
         if moment is None:
             return [*self.runs.values()]
-        newest_first = takewhile(lambda run: run.written_at >= moment, reversed(self.written))
+        # What a host that is off has stamped earlier was written no earlier than the spread.
+        since = moment - self.clock.spread
+        newest_first = takewhile(lambda run: run.written_at >= since, reversed(self.written))
         return sorted(newest_first, key=lambda run: run.number)
 
     def trigger(self, run_id: str, conf: dict[str, Any] | None, note: str | None = None) -> Run:
         """Make a run."""
         run = self.runs[run_id] = Run(self, run_id, conf, note)
         self.made.append(run)
+        self.count += 1
+        while self.keeps is not None and len(self.made) > self.keeps and self.made[0].is_final:
+            self.made.pop(0).delete()
         return run
 
 
@@ -188,8 +201,11 @@ class Run:
         """Queue it; its task instances have no state yet."""
         self.dag = dag
         self.run_id = run_id
+        self.off = timedelta(0)
+        """How far the clock of the host is off that writes to it. Behind is as good as late: a row
+        that shows when later ones have been seen."""
         now = self._written()
-        self.number = len(dag.made)
+        self.number = dag.count
         self.conf = conf
         self.note = note
         self.version = dag.latest
@@ -226,9 +242,10 @@ class Run:
         self.updated_at = self.end_date = self._written()
 
     def delete(self) -> None:
-        """Delete it and all that belongs to it."""
-        del self.dag.runs[self.run_id]
-        del self.dag.written[self]
+        """Delete it and all that belongs to it, unless that has happened."""
+        if self.dag.runs.get(self.run_id) is self:
+            del self.dag.runs[self.run_id]
+            del self.dag.written[self]
 
     def cancel(self, note: str | None) -> None:
         """Mark it failed, as `PATCH` does."""
@@ -349,11 +366,13 @@ class Run:
             self.start_date = self.end_date = None
 
     def _written(self) -> datetime:
-        """Take in that something of the run is written; when that is."""
-        self.written_at = self.dag.clock.now()
+        """Take in that something of the run is written; when that is, by who writes it."""
+        clock = self.dag.clock
+        self.written_at = clock.now()
+        clock.spread = max(clock.spread, abs(self.off))
         self.dag.written.pop(self, None)
         self.dag.written[self] = None
-        return self.written_at
+        return self.written_at + self.off
 
     def _run_if_not_running(self, task_id: str, map_index: int) -> None:
         if self.instance(task_id, map_index).state != "running":

@@ -1,0 +1,134 @@
+"""Make a great many calls: `make soak CALLS=1000000`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from benchmarks.calls import connections
+from benchmarks.gateway import gateway
+from benchmarks.processes import KEPT
+from benchmarks.report import Cell, Report
+from benchmarks.soak.airflow import fake_airflow
+from benchmarks.soak.kinds import HAS_TO_END, SHARES, Caller, Kind
+from benchmarks.soak.vitals import Vitals, at_rest
+
+_AT_ONCE = 60
+"""Calls in flight."""
+
+_ROUNDS = 10
+
+_STUCK_AFTER = 120
+"""Seconds, for a call or two that belong together: twice what any of them may take."""
+
+_DRIFT = 10
+"""Percent of the memory after the warm-up."""
+
+
+def main() -> None:
+    """Soak, and exit with 1 if something does not hold."""
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("calls", type=int, nargs="?", default=1_000_000)
+    calls = parser.parse_args().calls
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = Report()
+    try:
+        asyncio.run(_soak(calls, report))
+    finally:
+        report.conclude(KEPT / "soak.json")
+    sys.exit(not all(bar.holds for bar in report.bars))
+
+
+async def _soak(calls: int, report: Report) -> None:
+    """Calls in rounds; after each, when none is under way, what the gateway holds."""
+    dice, ends = random.Random(1), Ends()
+    # The first calls fill pools and caches.
+    warm_up = max(calls // 10, 2000)
+    rounds = [warm_up, *[(calls - warm_up) // _ROUNDS] * _ROUNDS]
+    rows: list[list[Cell]] = []
+    seen: list[Vitals] = []
+    with fake_airflow() as airflow, gateway(airflow.address) as server:
+        async with connections(server.target) as channels:
+            callers = [Caller(channel) for channel in channels]
+            for made in rounds:
+                report.say(f"{made:,} calls …")
+                start = time.monotonic()
+                await _make(made, callers, dice, ends)
+                rate = made / (time.monotonic() - start)
+                seen.append(await at_rest(server.pid, server.target))
+                rows.append([f"{ends.total:,}", rate, *seen[-1].cells()])
+    report.table(
+        "What the gateway holds when no call is under way",
+        ("after so many calls", "calls /s", *Vitals.COLUMNS),
+        rows,
+        f"The first row is the warm-up. {_AT_ONCE} calls at once, of all kinds.",
+    )
+    _tell_kinds(ends, report)
+    first, last = seen[0], seen[-1]
+    report.bar("memory, against the warm-up", 100 * last.memory / first.memory, 100 + _DRIFT, "%")
+    report.bar("open descriptors more than after the warm-up", last.files - first.files, 5, "")
+    report.bar("calls that did not end", ends.stuck, 0, "calls")
+    report.bar("calls in flight at the end", last.calls, 0, "calls")
+    report.bar("RPCs that were started and not handled", last.rpcs, 0, "RPCs")
+    report.bar("runs still followed at the end", last.runs, 0, "runs")
+    report.bar("calls that ended in another way than they had to", ends.wrong, 0, "calls")
+
+
+class Ends:
+    """How calls ended."""
+
+    def __init__(self) -> None:
+        """None has."""
+        self.counts: Counter[tuple[Kind, str]] = Counter()
+        self.stuck = 0
+
+    @property
+    def total(self) -> int:
+        """Calls so far."""
+        return self.counts.total()
+
+    @property
+    def wrong(self) -> int:
+        """Those that ended in another way than they had to."""
+        return sum(n for (kind, end), n in self.counts.items() if end != HAS_TO_END[kind])
+
+
+async def _make(count: int, callers: Sequence[Caller], dice: random.Random, ends: Ends) -> None:
+    """Make so many calls, some at a time."""
+    kinds = iter(dice.choices([*SHARES], [*SHARES.values()], k=count))
+
+    async def go_on(caller: Caller) -> None:
+        for kind in kinds:
+            try:
+                async with asyncio.timeout(_STUCK_AFTER):
+                    end = await kind(caller)
+            except TimeoutError:
+                ends.stuck += 1
+                end = "none"
+            except Exception as error:
+                end = repr(error)[:200]
+            ends.counts[kind, end] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(_AT_ONCE):
+            group.create_task(go_on(callers[number % len(callers)]))
+
+
+def _tell_kinds(ends: Ends, report: Report) -> None:
+    rows: list[list[Cell]] = [
+        [kind.__name__.replace("_", " "), end, count, "" if end == HAS_TO_END[kind] else "wrong"]
+        for (kind, end), count in sorted(
+            ends.counts.items(), key=lambda item: (item[0][0].__name__, item[0][1])
+        )
+    ]
+    report.table("How the calls ended", ("kind", "end", "calls", ""), rows, "A wrong end fails it.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""One seeded story of calls, runs and mishaps.
+
+Not hypothesis's state machine: the gateway is a process of its own and goes on between two steps,
+so that no failure would come back while it is being shrunk. A seed gives the same steps again, and
+the story that is told with a failure what they met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeAlias
+
+import grpc
+
+from chaos import calls
+from chaos.airflow import CHAIN, PLAIN, ChaoticAirflow
+from chaos.calls import Call, Generation, Request
+from chaos.judge import Judge
+from chaos.truth import Truth
+from dag_inference.v1 import dag_inference_pb2 as pb
+from fakes.airflow import FakeAirflow
+from gateway_process import GatewayProcess
+
+SHORT, LONG = (0.3, 0.8, 2.0), 100.0
+"""Deadlines, in seconds: some that pass, and one that does not."""
+
+_AT_ONCE = 60
+"""Calls in flight at most."""
+
+Step: TypeAlias = Callable[[], Awaitable[object]]
+
+
+class Scenario:
+    """What happens, and what is to be made of it."""
+
+    def __init__(self, seed: int, fake: FakeAirflow, process: GatewayProcess) -> None:
+        """Throw the dice of this seed."""
+        self._dice = random.Random(seed)
+        self._truth = Truth()
+        self._airflow = ChaoticAirflow(fake, self._truth, self._dice)
+        self._judge = Judge(fake, self._truth)
+        self._process = process
+        self._stack = AsyncExitStack()
+        self._requests: list[pb.InvokeRequest] = []
+        """Those with a request id, to be repeated."""
+        self._restarting: asyncio.Task[None] | None = None
+        self._calming: asyncio.Task[None] | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        self.calls: list[Call] = []
+        self.story: list[str] = []
+
+    async def play(self, steps: int, kills: int) -> None:
+        """Let so many things happen, and kill the gateway so often in the midst of it."""
+        self._at = await self._connected()
+        table: list[tuple[float, Step]] = [
+            (60, self._move),
+            (14, self._invoke),
+            (6, self._repeat),
+            (7, self._come_back),
+            (1, self._cancel),
+            (3, self._leave),
+            (0.5, self._trouble),
+            (0.2, self._away),
+            (1.5, self._calm),
+        ]
+        weights, happenings = zip(*table, strict=True)
+        deadly = {steps * (kill + 1) // (kills + 1) for kill in range(kills)}
+        for number in range(steps):
+            if number in deadly:
+                await self._kill()
+            (happening,) = self._dice.choices(happenings, weights)
+            await happening()
+            # Time passes in Airflow, too.
+            await asyncio.sleep(self._dice.uniform(0, 0.03))
+
+    async def settle(self) -> None:
+        """Let everything come to its end, and judge what every caller was told."""
+        if self._restarting:
+            await self._restarting
+        self._no_calm()
+        await self._airflow.calm()
+        for run in self._airflow.runs:
+            self._airflow.bring_to_end(run)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*self._following)
+        for call in self.calls:
+            self._judge.judge(call)
+            # What has come to its end in time has an answer of its own.
+            assert call.patience != LONG or call.code is not grpc.StatusCode.DEADLINE_EXCEEDED, call
+        self._judge.check_runs(self.calls)
+
+    async def ask_again(self) -> None:
+        """Now that nothing moves: every run, and every request id, has one answer."""
+        asked: list[tuple[str, Request]] = [("Invoke", request) for request in self._requests]
+        asked += [
+            ("Wait", pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id))
+            for run in self._airflow.runs
+        ]
+        before = len(self.calls)
+        for at in range(0, len(asked), _AT_ONCE):
+            following = [self._call(*one, LONG) for one in asked[at : at + _AT_ONCE]]
+            while not all(task.done() for task in following):
+                # Of a request id whose run was deleted, another is made.
+                for run in self._airflow.runs:
+                    self._airflow.bring_to_end(run)
+                await asyncio.wait(following, timeout=0.1)
+        for call in self.calls[before:]:
+            self._judge.judge_at_rest(call)
+        self._judge.check_runs(self.calls)
+
+    # What happens
+
+    async def _move(self) -> None:
+        self._tell(self._airflow.move())
+
+    async def _invoke(self) -> None:
+        number = len(self.calls)
+        request = pb.InvokeRequest(dag_id=self._dice.choice((PLAIN, CHAIN)), **self._options())
+        request.conf["call"] = f"call-{number}"
+        if self._dice.random() < 0.5:
+            request.request_id = f"request-{number}"
+            self._requests.append(request)
+        self._make("Invoke", "InvokeStream", request)
+
+    async def _repeat(self) -> None:
+        if self._requests:
+            self._make("Invoke", "InvokeStream", self._dice.choice(self._requests[-20:]))
+
+    async def _come_back(self) -> None:
+        if runs := self._airflow.fake.made[-20:]:
+            run = self._dice.choice(runs)
+            where = {"dag_id": run.dag.dag_id, "run_id": run.run_id}
+            self._make("Wait", "Watch", pb.WaitRequest(**where, **self._options()))
+
+    async def _cancel(self) -> None:
+        if runs := self._airflow.runs[-20:]:
+            run = self._dice.choice(runs)
+            request = pb.CancelRequest(dag_id=run.dag.dag_id, run_id=run.run_id)
+            self._call("Cancel", request, LONG)
+
+    async def _leave(self) -> None:
+        if in_flight := [call for call in self.calls if not call.ended.is_set()]:
+            call = self._dice.choice(in_flight)
+            self._tell(f"left: {call.method} {call.name or call.run_id}")
+            call.leave()
+
+    async def _trouble(self) -> None:
+        self._tell("trouble")
+        self._no_calm()
+        self._airflow.trouble(self._dice.choice((0.1, 0.4)))
+
+    async def _away(self) -> None:
+        self._tell("away")
+        self._no_calm()
+        await self._airflow.away()
+
+    async def _calm(self) -> None:
+        if self._calming is None or self._calming.done():
+            self._tell("calm")
+            self._calming = asyncio.create_task(self._airflow.calm())
+
+    def _no_calm(self) -> None:
+        """It was not over yet."""
+        if self._calming:
+            self._calming.cancel()
+
+    async def _kill(self) -> None:
+        if self._restarting:
+            await self._restarting
+        self._tell("killed")
+        self._at.killed = True
+        await self._process.kill()
+        self._restarting = asyncio.create_task(self._restart())
+
+    async def _restart(self) -> None:
+        await self._process.start()
+        self._at = await self._connected()
+        self._tell("started")
+
+    # Calls
+
+    def _options(self) -> dict[str, int]:
+        options = {}
+        if self._dice.random() < 0.2:
+            options["on_deadline"] = pb.ON_DEADLINE_CANCEL
+        if self._dice.random() < 0.2:
+            options["on_disconnect"] = pb.ON_DISCONNECT_CANCEL
+        return options
+
+    def _make(self, unary: str, stream: str, request: Request) -> None:
+        """Make a call in one way or the other, unless there are enough."""
+        if len(self._following) < _AT_ONCE:
+            patience = LONG if self._dice.random() < 0.6 else self._dice.choice(SHORT)
+            method = unary if self._dice.random() < 0.6 else stream
+            self._tell(f"{method} within {patience}: {' '.join(str(request).split())}")
+            self._call(method, request, patience)
+
+    def _call(self, method: str, request: Request, patience: float) -> asyncio.Task[None]:
+        call = calls.start(method, request, patience, self._at)
+        self.calls.append(call)
+        following = asyncio.create_task(call.follow())
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
+        return following
+
+    async def _connected(self) -> Generation:
+        # With a pool of its own, a channel knows nothing of how the one before failed.
+        channel = grpc.aio.insecure_channel(
+            self._process.target, [("grpc.use_local_subchannel_pool", 1)]
+        )
+        return Generation(await self._stack.enter_async_context(channel))
+
+    def _tell(self, what: str) -> None:
+        self.story.append(f"{self._truth.now():.3f} {what}")
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in (self._restarting, self._calming, *self._following):
+            if task and not task.done():
+                task.cancel()
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def scenario(
+    seed: int, fake: FakeAirflow, process: GatewayProcess
+) -> AsyncIterator[Scenario]:
+    """A scenario; of one that fails, the story is told."""
+    made = Scenario(seed, fake, process)
+    try:
+        yield made
+    except BaseException:
+        print(f"seed {seed}", *made.story, *made.calls, sep="\n")
+        raise
+    finally:
+        await made.close()
