@@ -86,10 +86,13 @@ class Judge:
                 return reason in BY_HAND and any(map(was_marked, self._runs(run_id)))
 
     def _check_bare(self, call: Call) -> None:
-        """Only who went away, or whose gateway was killed, gets no word of ours."""
+        """Only who went away, or whose gateway was killed, gets no word of ours.
+
+        And who is told by its own clock, on a machine so busy that the gateway is too late.
+        """
         if call.left:
             assert call.code is StatusCode.CANCELLED, call
-        else:
+        elif call.code is not StatusCode.DEADLINE_EXCEEDED:
             assert (call.code, call.at.killed) == (StatusCode.UNAVAILABLE, True), call
 
     def _check_own(self, call: Call, run_id: str) -> None:

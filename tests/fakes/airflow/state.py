@@ -379,7 +379,8 @@ class Run:
             self.begin(task_id, map_index)
 
     def _log(self, event: str, task_id: str | None = None, extra: str | None = None) -> None:
-        self.events.append(Event(event, self.dag.clock.now(), task_id, extra))
+        # By the host that writes the rest of it.
+        self.events.append(Event(event, self.dag.clock.now() + self.off, task_id, extra))
 
     def _write(self, instance: TaskInstance, state: str | None) -> None:
         instance.state = state
