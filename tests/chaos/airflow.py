@@ -24,7 +24,7 @@ _OFF = [timedelta(0)] * 3 + [timedelta(seconds=s) for s in (-8, -3, -1.5, 1.5, 3
 _NULL = 0.1
 """The share of tasks that return `None`."""
 
-_HEARD = 3
+_HEARD = 1
 """Requests until an answer has surely been taken in."""
 
 Move: TypeAlias = tuple[int, Step]
@@ -148,7 +148,7 @@ class ChaoticAirflow:
             await self.fake.start()
         self._is_away = False
         heard = self.fake.count()
-        await eventually(lambda: self.fake.count() > heard + _HEARD, timeout=30)
+        await eventually(lambda: self.fake.count() > heard + _HEARD, timeout=60)
         self._truth.ends("", Fact.TROUBLE)
 
 

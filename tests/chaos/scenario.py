@@ -83,10 +83,7 @@ class Scenario:
             await self._restarting
         self._no_calm()
         await self._airflow.calm()
-        for run in self._airflow.runs:
-            self._airflow.bring_to_end(run)
-        async with asyncio.timeout(60):
-            await asyncio.gather(*self._following)
+        await self._all_ended()
         for call in self.calls:
             self._judge.judge(call)
             # What has come to its end in time has another answer.
@@ -103,15 +100,21 @@ class Scenario:
         ]
         before = len(self.calls)
         for at in range(0, len(asked), _AT_ONCE):
-            following = [self._call(*one, LONG) for one in asked[at : at + _AT_ONCE]]
-            while not all(task.done() for task in following):
-                # Of a request id whose run was deleted, another is made.
-                for run in self._airflow.runs:
-                    self._airflow.bring_to_end(run)
-                await asyncio.wait(following, timeout=0.1)
+            for one in asked[at : at + _AT_ONCE]:
+                self._call(*one, LONG)
+            await self._all_ended()
         for call in self.calls[before:]:
             self._judge.judge_at_rest(call)
         self._judge.check_runs(self.calls)
+
+    async def _all_ended(self) -> None:
+        """Wait until every call has ended, while runs only come to their ends."""
+        async with asyncio.timeout(60):
+            while self._following:
+                # Some are made only now: a trigger had to be repeated, or a run was deleted.
+                for run in self._airflow.runs:
+                    self._airflow.bring_to_end(run)
+                await asyncio.wait(self._following, timeout=0.1)
 
     # What happens
 
@@ -203,13 +206,12 @@ class Scenario:
             self._tell(f"{method} within {patience}: {' '.join(str(request).split())}")
             self._call(method, request, patience)
 
-    def _call(self, method: str, request: Request, patience: float) -> asyncio.Task[None]:
+    def _call(self, method: str, request: Request, patience: float) -> None:
         call = calls.start(method, request, patience, self._at)
         self.calls.append(call)
         following = asyncio.create_task(call.follow())
         self._following.add(following)
         following.add_done_callback(self._following.discard)
-        return following
 
     async def _connected(self) -> Generation:
         # With a pool of its own, a channel knows nothing of how the one before failed.

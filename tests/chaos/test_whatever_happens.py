@@ -18,7 +18,7 @@ from gateway_process import GatewayProcess
 from integration.scraping import scrape
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "2"))
-STEPS = 800
+STEPS = 600
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
