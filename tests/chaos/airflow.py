@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from chaos.truth import Fact, Truth
-from fakes.airflow import Dag, FakeAirflow, Run, Step, Task, faults
+from fakes.airflow import Dag, FakeAirflow, Kind, Run, Step, Task, faults
 from integration.waiting import eventually
 
 RESULT = "predict"
@@ -41,9 +41,11 @@ class ChaoticAirflow:
         self._dice = dice
         self._values = 0
         self._is_away = False
-        fake.add(Dag(PLAIN, Task(RESULT)))
         chain = (Task("prepare", [RESULT]), Task(RESULT, ["tidy"]), Task("tidy"))
-        fake.add(Dag(CHAIN, *chain, tags=[f"result:{RESULT}"]))
+        self._dags = [
+            fake.add(Dag(PLAIN, Task(RESULT))),
+            fake.add(Dag(CHAIN, *chain, tags=[f"result:{RESULT}"])),
+        ]
 
     @property
     def runs(self) -> list[Run]:
@@ -117,6 +119,18 @@ class ChaoticAirflow:
     def _retry(self, run: Run) -> None:
         running = next(i for i in run.instances.values() if i.state == "running")
         run.retry(running.task_id)
+
+    def meddle(self) -> None:
+        """Let the last result be cleared and run anew just before the next value is read."""
+        self.fake.faults.add(faults.just_before(self._start_last_again), Kind.VALUE, times=1)
+
+    def _start_last_again(self) -> None:
+        written = (run for dag in self._dags for run in [*dag.written][-3:])
+        done = [run for run in written if run.instance(RESULT).state == "success"]
+        if done:
+            run = max(done, key=lambda run: run.written_at)
+            self._clear(run)
+            run.begin(RESULT)
 
     def _clear(self, run: Run) -> None:
         for instance in run.instances.values():

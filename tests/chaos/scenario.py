@@ -63,6 +63,7 @@ class Scenario:
             (7, self._come_back),
             (1, self._cancel),
             (3, self._leave),
+            (4, self._meddle),
             (0.5, self._trouble),
             (0.2, self._away),
             (1.5, self._calm),
@@ -152,6 +153,9 @@ class Scenario:
             call = self._dice.choice(in_flight)
             self._tell(f"left: {call.method} {call.name or call.run_id}")
             call.leave()
+
+    async def _meddle(self) -> None:
+        self._airflow.meddle()
 
     async def _trouble(self) -> None:
         self._tell("trouble")
