@@ -17,7 +17,7 @@ PROTOS := $(wildcard protos/*/*/*.proto)
 STUBS := clients/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-system picture bench check format generate generated-fresh \
+.PHONY: help setup demo test test-versions test-system picture bench soak check format generate generated-fresh \
   lock clean
 
 help: ## Say what there is to make
@@ -72,6 +72,11 @@ picture: $(READY) ## Draw the board's picture in docs/ anew, from a real Prometh
 
 bench: $(READY) ## Measure, beside /wait and bare gRPC; ONLY=fake or ONLY=real, QUICK=1 to try it
 	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+soak: $(READY) ## Chaos for long, and a million calls, or CALLS=100000, with what is left of them
+	CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/pytest tests/chaos
+	$(BIN)/pytest tests/soak
+	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks.soak $(CALLS)
 
 check: $(READY) generated-fresh ## Lint, types, layers, protos, generated code
 	$(BIN)/ruff check

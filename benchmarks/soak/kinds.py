@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 _PATIENCE = 60
 """Seconds, of what has to end by itself."""
 
-_SHORT = 0.25
+_SHORT = 0.3
 """Seconds, of what does not come to its end in time."""
 
 OK = "OK"
@@ -137,15 +137,18 @@ SHARES: Mapping[Kind, int] = {
 }
 """How often each is made, of a hundred."""
 
-HAS_TO_END: Mapping[Kind, str] = {
-    succeeds: OK,
-    streams: OK,
-    fails: "TASK_FAILED",
-    passes_its_deadline: "DEADLINE_EXCEEDED",
-    ends_at_its_deadline: "DEADLINE_EXCEEDED",
-    goes_away: "bare CANCELLED",
-    is_cancelled: "RUN_CANCELLED",
-    repeats: OK,
-    waits: OK,
+# On a machine that does all it can, the caller's own clock may be first.
+_LATE = {"DEADLINE_EXCEEDED", "bare DEADLINE_EXCEEDED"}
+
+MAY_END: Mapping[Kind, Collection[str]] = {
+    succeeds: {OK},
+    streams: {OK},
+    fails: {"TASK_FAILED"},
+    passes_its_deadline: _LATE,
+    ends_at_its_deadline: _LATE,
+    goes_away: {"bare CANCELLED"},
+    is_cancelled: {"RUN_CANCELLED"},
+    repeats: {OK},
+    waits: {OK},
 }
 """And how it ends, whatever else goes on."""
