@@ -10,15 +10,21 @@ ENVOY_READY := $(ENVOY)/.ready
 DESCRIPTORS := examples/envoy/dag_inference.binpb
 OLDER := 3.1 3.2
 OLDER_READY := $(OLDER:%=.venv-airflow-%/.ready)
+CLIENTS := tritonclient kserve
+CLIENTS_READY := $(CLIENTS:%=.venv-client-%/.ready)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 UV := uv==0.13.9
 
-PROTOS := $(wildcard protos/*/*/*.proto)
+PROTOS := $(wildcard protos/dag_inference/*/*.proto)
 STUBS := clients/python
+# Into the server alone, so that a process may load the client beside tritonclient or kserve, which
+# have messages of the same names. protoc takes the folder for the path of the Python package.
+INFERENCE := dag_inference_server/inference
+SERVER_STUBS := server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-versions test-system picture bench soak check format generate generated-fresh \
-  lock clean
+.PHONY: help setup demo test test-clients test-versions test-system picture bench soak check format generate \
+  generated-fresh lock clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,15 +58,27 @@ $(DESCRIPTORS): $(PROTOS) $(PROTOC_READY)
 	VIRTUAL_ENV=$(@D) $(BIN)/uv pip install --quiet --require-hashes -r $<
 	touch $@
 
+# The light client is imported beside them, from its sources.
+.venv-client-%/.ready: constraints/client-%.txt | $(READY)
+	$(PYTHON) -m venv $(@D)
+	VIRTUAL_ENV=$(@D) $(BIN)/uv pip install --quiet --require-hashes -r $<
+	touch $@
+
 demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1 to end then
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
-test: $(READY) $(ENVOY_READY) $(DESCRIPTORS) ## Every test, the end-to-end ones against real Airflows
+test: $(READY) $(ENVOY_READY) $(DESCRIPTORS) $(CLIENTS_READY) ## Every test, the end-to-end ones against real Airflows
 	$(BIN)/pytest
+	$(MAKE) --no-print-directory test-clients
 	$(MAKE) --no-print-directory test-versions
 
 test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
 	$(BIN)/pytest tests/versions
+
+test-clients: $(READY) $(CLIENTS_READY) ## The tests with other clients of the Open Inference Protocol
+	for client in $(CLIENTS); do \
+	  PYTHONPATH=clients/python .venv-client-$$client/bin/pytest tests/clients/test_$$client.py || exit 1; \
+	done
 
 test-system: $(READY) ## Tests with parts that only Debian has, which it installs
 	command -v prometheus promtool > /dev/null || { $(SUDO) apt-get -qq update && \
@@ -97,11 +115,18 @@ generate: $(PROTOC_READY) ## Make the Python stubs from the protos
 	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc -I protos \
 	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+	mkdir -p $(SERVER_STUBS)
+	PATH=$(PROTOC)/bin:$$PATH $(PROTOC)/bin/python -m grpc_tools.protoc \
+	  -I $(INFERENCE)=protos/inference \
+	  --python_out=$(SERVER_STUBS) --grpc_python_out=$(SERVER_STUBS) \
+	  --mypy_out=quiet:$(SERVER_STUBS) --mypy_grpc_out=quiet:$(SERVER_STUBS) \
+	  $(INFERENCE)/open_inference.proto
 
 generated-fresh:
 	rm -rf .fresh
-	$(MAKE) --no-print-directory generate STUBS=.fresh
+	$(MAKE) --no-print-directory generate STUBS=.fresh SERVER_STUBS=.fresh
 	@diff -r -x __init__.py -x __pycache__ .fresh/dag_inference/v1 clients/python/dag_inference/v1 \
+	  && diff -r -x __init__.py -x __pycache__ .fresh/$(INFERENCE) server/$(INFERENCE) \
 	  || { echo "The stubs are stale: run 'make generate'."; exit 1; }
 	rm -rf .fresh
 
@@ -114,9 +139,13 @@ lock: $(READY) ## Pin the newest versions that fit
 	  $(BIN)/uv pip compile $(LOCK) --group pyproject.toml:airflow-$$older \
 	    -o constraints/airflow-$$older.txt || exit 1; \
 	done
+	for client in $(CLIENTS); do \
+	  $(BIN)/uv pip compile $(LOCK) --group pyproject.toml:client-$$client \
+	    clients/python/pyproject.toml -o constraints/client-$$client.txt || exit 1; \
+	done
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
   --no-header --no-annotate
 
 clean: ## Remove what was installed and generated here
-	rm -rf $(VENV) $(PROTOC) $(ENVOY) $(DESCRIPTORS) .venv-airflow-* .bench .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) $(PROTOC) $(ENVOY) $(DESCRIPTORS) .venv-airflow-* .venv-client-* .bench .pytest_cache .mypy_cache .ruff_cache \
 	  .import_linter_cache .hypothesis

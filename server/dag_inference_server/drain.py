@@ -71,6 +71,7 @@ class Drain:
         await _first(delay, self._hurry.wait())
         start = now()
         self._admission.close()
+        self._rpcs.closing.set()
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.
         stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))

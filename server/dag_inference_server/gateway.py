@@ -35,13 +35,16 @@ from dag_inference_server.airflow import (
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.drain import Drain
-from dag_inference_server.edge.health import SERVICE, Health
+from dag_inference_server.edge.health import SERVICES, Health
+from dag_inference_server.edge.open_inference.responses import InferResponses
+from dag_inference_server.edge.open_inference.servicer import OpenInferenceServicer
 from dag_inference_server.edge.requests import Limits
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.rpc import Rpcs, call_headers
 from dag_inference_server.edge.servicer import DagInferenceServicer
 from dag_inference_server.ending.attendance import Attendance
 from dag_inference_server.ending.timeouts import RunTimeouts
+from dag_inference_server.inference import open_inference_pb2_grpc as inference_grpc
 from dag_inference_server.invocation.admission import Admission, CallLimits
 from dag_inference_server.invocation.invocation import Invocations
 from dag_inference_server.invocation.observer import Observers
@@ -114,7 +117,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         CannotTrace: Traces are wanted, and the extra for them is not installed.
     """
     registry = CollectorRegistry()
-    traces = traces_to(settings.otlp_endpoint, SERVICE, settings.traces_per_second)
+    traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
     is_measured = settings.metrics_listen != "off"
     metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
     breaker = Breaker()
@@ -180,19 +183,31 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     )
     rpcs = Rpcs()
     drain = Drain(server, health, admission, invocations, attendance, rpcs=rpcs)
+    limits = Limits(
+        default_deadline=settings.default_deadline,
+        max_deadline=settings.max_deadline,
+        allow_result_task_ids=settings.allow_result_task_ids,
+    )
     pb_grpc.add_DagInferenceServicer_to_server(
         DagInferenceServicer(
             invocations,
             catalog,
             DagListing(api, serves),
             Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
-            Limits(
-                default_deadline=settings.default_deadline,
-                max_deadline=settings.max_deadline,
-                allow_result_task_ids=settings.allow_result_task_ids,
-            ),
+            limits,
             rpcs=rpcs,
             heartbeat_interval=settings.heartbeat_interval,
+        ),
+        server,
+    )
+    inference_grpc.add_GRPCInferenceServiceServicer_to_server(
+        OpenInferenceServicer(
+            invocations,
+            catalog,
+            health,
+            InferResponses(settings.max_result_bytes),
+            limits,
+            rpcs=rpcs,
         ),
         server,
     )

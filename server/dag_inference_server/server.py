@@ -12,11 +12,13 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.undecodable import RefuseUndecodable
+from dag_inference_server.inference import open_inference_pb2
 from dag_inference_server.settings import Settings
 
 _CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _SERVICES = (
     pb.DESCRIPTOR.services_by_name["DagInference"],
+    open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
     health_pb2.DESCRIPTOR.services_by_name["Health"],
     reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
 )

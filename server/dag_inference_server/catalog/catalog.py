@@ -115,7 +115,7 @@ class Catalog:
             AirflowUnavailable: Airflow does not tell.
             AirflowDenied: Airflow refuses the account.
         """
-        details = await self._look_up(dag_id)
+        details = await self.details(dag_id)
         if refusal := why_not(details):
             raise refusal
         plan, details = await self._own_plan(details)
@@ -129,7 +129,7 @@ class Catalog:
         Raises:
             As `plan`, but for what this says.
         """
-        return why_not(await self._look_up(dag_id)) is None
+        return why_not(await self.details(dag_id)) is None
 
     async def check_conf(
         self, dag_id: str, conf: Mapping[str, Json], *, is_large: bool = False
@@ -145,7 +145,7 @@ class Catalog:
             ConfInvalid: It does not, with a violation for each field.
             As `plan`, but for what only forbids a run.
         """
-        params = (await self._look_up(dag_id)).params or {}
+        params = (await self.details(dag_id)).params or {}
         found = (
             await asyncio.to_thread(violations, params, conf)
             if is_large
@@ -169,7 +169,7 @@ class Catalog:
         Raises:
             As `plan`, but for what would only forbid another run.
         """
-        plan, details = await self._own_plan(await self._look_up(dag_id))
+        plan, details = await self._own_plan(await self.details(dag_id))
         plan = self._choose(plan, details, requested)
         if plan.version == version:
             _check_known(plan, dag_id)
@@ -184,7 +184,7 @@ class Catalog:
             AirflowUnavailable: Airflow does not tell.
             AirflowDenied: Airflow refuses the account.
         """
-        details = await self._look_up(dag_id)
+        details = await self.details(dag_id)
         try:
             active_runs = await self._api.active_runs(dag_id)
         except NotFound as error:
@@ -210,7 +210,12 @@ class Catalog:
         if not self._serves(dag_id):
             raise DagNotAllowed(f"this gateway does not serve {dag_id}", subject=Subject(dag_id))
 
-    async def _look_up(self, dag_id: str) -> DagDetails:
+    async def details(self, dag_id: str) -> DagDetails:
+        """What Airflow tells of a DAG, at most a second old.
+
+        Raises:
+            As `describe`.
+        """
         self.check_served(dag_id)
         try:
             return await self._details(dag_id)

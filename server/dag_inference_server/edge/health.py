@@ -13,12 +13,17 @@ from grpc_health.v1.health import aio as health_aio
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.edge.requests import is_id
+from dag_inference_server.edge.check import is_id
+from dag_inference_server.inference import open_inference_pb2
 
-SERVICE = pb.DESCRIPTOR.services_by_name["DagInference"].full_name
+SERVICES = (
+    pb.DESCRIPTOR.services_by_name["DagInference"].full_name,
+    open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+)
+"""Those that call DAGs."""
 
-_NAMES = ("", SERVICE)
-"""The server as a whole, and the service. Both serve from Airflow's first answer until the end:
+_NAMES = ("", *SERVICES)
+"""The server as a whole, and its services. All serve from Airflow's first answer until the end:
 a mesh must not throw away every replica because Airflow restarts."""
 
 _AIRFLOW = "airflow"
@@ -65,6 +70,10 @@ class Health:
         """Say whether Airflow is well."""
         self._airflow_is_well = is_well
         await self._servicer.set(_AIRFLOW, _status(is_well))
+
+    async def is_dag_ready(self, dag_id: str) -> bool:
+        """Whether a DAG can be called: served here, known, not paused, not broken, Airflow well."""
+        return bool(await self._of_dag(dag_id) == _Status.SERVING)
 
     async def _of_dag(self, dag_id: str) -> _Value:
         """How a DAG does: served here, known, not paused, not broken, Airflow well."""

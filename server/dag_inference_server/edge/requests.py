@@ -13,33 +13,26 @@ from typing import TypeAlias, TypedDict
 from dag_inference.errors import (
     DeadlineExceeded,
     OptionNotAllowed,
-    RequestInvalid,
     Subject,
     Violation,
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.edge.check import MAX_ID_BYTES, Check
 from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
 from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
 from dag_inference_server.results.struct import Json
-
-MAX_ID_BYTES = 250
-"""Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
 
 MAX_RESULT_TASKS = 32
 
 MAX_COMMENT = 256
 
-_QUICK = 64 * 1024
+QUICK = 64 * 1024
 """Bytes of a request that are read within some milliseconds. More would hold up other calls."""
 
 _SHORTEST_RUN, _LONGEST_RUN = 0.001, 365 * 24 * 3600
 """Seconds that a `run_timeout` may be."""
 
-# Airflow's own rule (`airflow._shared.dagnode.node.KEY_REGEX`). What it lets
-# through and a URL path does not: `.` and `..`.
-_ID = re.compile(r"[\w.-]+")
 _RUN_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.~:+-]+")
-_REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 _FORMATS = {
     pb.RESULT_FORMAT_UNSPECIFIED: ResultFormat.STRUCT,
@@ -80,12 +73,8 @@ async def read_invoke(
     check = _Check()
     check.wanted(request)
     if request.request_id:
-        check.that(
-            _REQUEST_ID.fullmatch(request.request_id) is not None,
-            "request_id",
-            "must be 1 to 128 printable ASCII characters",
-        )
-    is_large = request.ByteSize() > _QUICK
+        check.request_id("request_id", request.request_id)
+    is_large = request.ByteSize() > QUICK
     conf = await asyncio.to_thread(check.conf, request) if is_large else check.conf(request)
     run_timeout = check.run_timeout(request)
     check.done()
@@ -151,7 +140,7 @@ def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> 
             "this gateway does not let a request choose its result_task_ids",
             subject=Subject(request.dag_id),
         )
-    seconds, last_look = _patience(time_remaining, limits)
+    seconds, last_look = waiting(time_remaining, limits)
     return _Fields(
         dag_id=request.dag_id,
         result_task_ids=tuple(request.result_task_ids),
@@ -179,10 +168,10 @@ async def within(time_remaining: float | None, limits: Limits) -> AsyncIterator[
 
 def patience(time_remaining: float | None, limits: Limits) -> float:
     """Seconds to wait."""
-    return _patience(time_remaining, limits)[0]
+    return waiting(time_remaining, limits)[0]
 
 
-def _patience(time_remaining: float | None, limits: Limits) -> tuple[float, float]:
+def waiting(time_remaining: float | None, limits: Limits) -> tuple[float, float]:
     """Seconds to wait, and seconds for a last look after that.
 
     The answer has to leave before the caller's own clock rings, or the caller gets
@@ -203,21 +192,8 @@ _MARGIN_MAX = 0.25
 _LAST_LOOK = 0.1
 
 
-def is_id(text: str) -> bool:
-    """Whether it can be the id of a DAG or a task. Airflow is not asked about anything else."""
-    well_formed = _ID.fullmatch(text) is not None and text not in {".", ".."}
-    return well_formed and len(text.encode()) <= MAX_ID_BYTES
-
-
-class _Check:
-    """Gathers what is wrong with a request, to say it all at once."""
-
-    def __init__(self) -> None:
-        self._violations: list[Violation] = []
-
-    def that(self, holds: bool, field: str, otherwise: str) -> None:
-        if not holds:
-            self._violations.append(Violation(field, otherwise))
+class _Check(Check):
+    """Checks what the messages of the contract have."""
 
     def wanted(self, request: _Request) -> None:
         self.id("dag_id", request.dag_id)
@@ -229,15 +205,6 @@ class _Check:
         ):
             known = getattr(request, field) in enum.values()
             self.that(known, field, "is not a choice of this version")
-
-    def id(self, field: str, value: str) -> None:
-        self.that(value != "", field, "is required")
-        if value:
-            self.that(
-                is_id(value),
-                field,
-                f"must be letters, digits, '_', '-' and '.', at most {MAX_ID_BYTES} bytes",
-            )
 
     def result_task_ids(self, task_ids: Sequence[str]) -> None:
         self.that(
@@ -260,7 +227,7 @@ class _Check:
             found = faults(conf)
         except NoConf as error:
             conf, found = {}, [error.fault]
-        self._violations += [Violation(field + fault.path, fault.why) for fault in found]
+        self.wrong(Violation(field + fault.path, fault.why) for fault in found)
         return conf
 
     def run_id(self, value: str) -> None:
@@ -287,11 +254,3 @@ class _Check:
     def comment(self, value: str) -> None:
         self.that(len(value) <= MAX_COMMENT, "comment", f"must be at most {MAX_COMMENT} characters")
         self.that("\0" not in value, "comment", "holds U+0000, which cannot be stored")
-
-    def done(self) -> None:
-        if not self._violations:
-            return
-        raise RequestInvalid(
-            "; ".join(f"{v.field}: {v.description}" for v in self._violations[:5]),
-            violations=self._violations,
-        )

@@ -57,7 +57,7 @@ RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
 _ENVELOPE = 64
 """Bytes that the event of a stream adds to an answer, at most."""
 
-_QUICK = 64 * 1024
+QUICK = 64 * 1024
 """Bytes of JSON that are made a message within some milliseconds. More would hold up other
 calls."""
 
@@ -99,13 +99,13 @@ class Responses:
             ResultTooDeep: The result is nested too deeply for a Struct.
             ResultTooLarge: The answer is larger than the limit.
         """
-        if outcome.bytes_read > _QUICK:
+        if outcome.bytes_read > QUICK:
             return await asyncio.to_thread(self._outcome, wanted, outcome)
         return self._outcome(wanted, outcome)
 
     def _outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
         start = time.monotonic()
-        response = pb.InvokeResponse(run=self.run(outcome.run), timing=_timing(outcome.timing))
+        response = pb.InvokeResponse(run=self.run(outcome.run), timing=timing(outcome.timing))
         subject = _subject(outcome.run)
         if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
@@ -132,9 +132,7 @@ class Responses:
                     f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
                     subject=subject,
                 ) from None
-        translation = timedelta(seconds=time.monotonic() - start)
-        response.timing.translation.FromTimedelta(translation)
-        response.timing.total.FromTimedelta(outcome.timing.total + translation)
+        complete(response.timing, outcome.timing, start)
         if (size := response.ByteSize() + _ENVELOPE) > self.max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self.max_bytes}; ask for a reference",
@@ -191,17 +189,25 @@ def _ui_path(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
 
 
-def _timing(timing: Timing) -> pb.Timing:
+def timing(of: Timing) -> pb.Timing:
+    """Where the time of a call went, but for the translation."""
     return pb.Timing(
-        admission=_duration(timing.admission),
-        trigger=_duration(timing.trigger),
-        queued=_duration(timing.queued),
-        running=_duration(timing.running),
-        detection=_duration(timing.detection),
-        value_read=_duration(timing.value_read),
-        unattributed=_duration(timing.unattributed),
-        total=_duration(timing.total),
+        admission=_duration(of.admission),
+        trigger=_duration(of.trigger),
+        queued=_duration(of.queued),
+        running=_duration(of.running),
+        detection=_duration(of.detection),
+        value_read=_duration(of.value_read),
+        unattributed=_duration(of.unattributed),
+        total=_duration(of.total),
     )
+
+
+def complete(message: pb.Timing, of: Timing, start: float) -> None:
+    """Add the translation, which began at `start` by the monotonic clock."""
+    translation = timedelta(seconds=time.monotonic() - start)
+    message.translation.FromTimedelta(translation)
+    message.total.FromTimedelta(of.total + translation)
 
 
 def _duration(span: timedelta | None) -> Duration | None:

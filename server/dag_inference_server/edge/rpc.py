@@ -6,8 +6,8 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -83,39 +83,53 @@ class Rpc:
 
 @asynccontextmanager
 async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Rpc]:
-    """Serve an RPC inside the block: what is raised there becomes its status.
-
-    A bug's text stays in the log, under an id that the caller gets.
-    """
+    """Serve an RPC inside the block: what is raised there becomes its status."""
     # Every RPC is a task of its own, and its context ends with it.
     structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
+    try:
+        with logged(method) as told:
+            yield told
+    except DagInferenceError as error:
+        await abort(context, error)
+
+
+@contextmanager
+def logged(method: str) -> Iterator[Rpc]:
+    """Serve what has a line of its own in the log inside the block.
+
+    Raises:
+        GatewayBug: Anything but an error of the contract was raised. Its text stays in the log,
+            under an id that the caller gets.
+    """
     told = Rpc(method)
     try:
         yield told
     except DagInferenceError as error:
         told.failed(error)
-        await abort(context, error)
+        raise
     except grpc.aio.AbortError:
         raise
     except (asyncio.CancelledError, GeneratorExit):
         told.left()
         raise
-    except Exception:
+    except Exception as error:
         incident = uuid.uuid4().hex[:12]
         log.exception("gateway_bug", incident=incident)
         bug = GatewayBug(f"incident {incident}", subject=told.subject)
         told.failed(bug)
-        await abort(context, bug)
+        raise bug from error
     else:
         told.ok()
 
 
 class Rpcs:
-    """The RPCs of the service that are under way, so that none is lost when the gateway goes."""
+    """The RPCs of our services that are under way, so that none is lost when the gateway goes."""
 
     def __init__(self) -> None:
         """None is."""
         self.count = 0
+        self.closing = asyncio.Event()
+        """Set when the gateway goes away: for RPCs that do not end by themselves."""
         self._quiet = asyncio.Event()
         self._quiet.set()
 

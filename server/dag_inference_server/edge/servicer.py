@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -13,6 +12,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
+from dag_inference_server.edge.accepting import Quiet, accept
 from dag_inference_server.edge.dags import described, listed, read_list
 from dag_inference_server.edge.requests import (
     Limits,
@@ -25,12 +25,8 @@ from dag_inference_server.edge.requests import (
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.rpc import Rpc, Rpcs
 from dag_inference_server.edge.stream import EventStream
-from dag_inference_server.invocation.call import Accepted, Outcome, Translate, Wanted
+from dag_inference_server.invocation.call import Outcome, Translate, Wanted
 from dag_inference_server.invocation.invocation import Invocations
-from dag_inference_server.watcher import Snapshot
-
-RUN_ID_KEY = "dag-run-id"
-"""Initial metadata: the run id, as soon as the run exists."""
 
 
 class DagInferenceServicer(pb_grpc.DagInferenceServicer):
@@ -65,7 +61,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         async with self._rpcs.serve("Invoke", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
             call = await read_invoke(request, context.time_remaining, self._limits)
-            quiet, translate = _Quiet(context, told), self._translating(call, told)
+            quiet, translate = Quiet(context, told), self._translating(call, told)
             return await self._invocations.invoke(call, quiet, translate)
 
     async def Wait(  # noqa: N802
@@ -77,7 +73,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         async with self._rpcs.serve("Wait", context) as told:
             told.concerns(request.dag_id, request.run_id)
             attachment = read_wait(request, context.time_remaining, self._limits)
-            quiet, translate = _Quiet(context, told), self._translating(attachment, told)
+            quiet, translate = Quiet(context, told), self._translating(attachment, told)
             return await self._invocations.wait(attachment, quiet, translate)
 
     async def InvokeStream(  # noqa: N802
@@ -159,40 +155,6 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
     def _stream(self, context: grpc.aio.ServicerContext[Any, Any], told: Rpc) -> EventStream:
         return EventStream(
             self._responses,
-            lambda run_id: _accept(context, told, run_id),
+            lambda run_id: accept(context, told, run_id),
             heartbeat_interval=self._heartbeat_interval,
         )
-
-
-class _Quiet:
-    """The listener of a unary call: only the run id goes out early."""
-
-    every_state = False
-
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], told: Rpc) -> None:
-        self._context = context
-        self._told = told
-
-    async def accepted(self, event: Accepted) -> None:
-        await _accept(self._context, self._told, event.run.run_id)
-
-    def changed(self, snapshot: Snapshot) -> None:
-        pass
-
-
-async def _accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id: str) -> None:
-    """Tell the caller and the log that the run exists."""
-    told.accepted(run_id)
-    sending = asyncio.ensure_future(context.send_initial_metadata(((RUN_ID_KEY, run_id),)))
-    try:
-        # A status cannot be sent while the metadata is under way, and would never be sent again.
-        await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        await asyncio.wait((sending,))
-        # That it failed is no news, and no error in the log.
-        with suppress(grpc.aio.InternalError):
-            sending.result()
-        raise
-    except grpc.aio.InternalError as error:
-        # There is nobody to send it to. gRPC itself says so a moment later.
-        raise asyncio.CancelledError from error

@@ -38,15 +38,15 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handlers that take one request; the others are libraries' own."""
+        """Wrap the handler, if it reads messages."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming or not handler.request_deserializer:
+        if handler is None or not handler.request_deserializer:
             return handler
         method = handler_call_details.method.rpartition("/")[2]
         unary, stream = partial(_unary, method), partial(_stream, method)
         return wrapped(
             handler,
-            Wraps(unary, stream, writing=unary),
+            Wraps(unary, stream, writing=unary, both=partial(_both, method)),
             self._forgiving(handler.request_deserializer),
         )
 
@@ -80,6 +80,24 @@ def _stream(method: str, serve: Streaming) -> Streaming:
             await _refuse(method, context, request.why)
         async for response in serve(request, context):
             yield response
+
+    return serve_decoded
+
+
+def _both(method: str, serve: Streaming) -> Streaming:
+    async def serve_decoded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async def decoded() -> AsyncIterator[Any]:
+            async for request in requests:
+                if isinstance(request, _Unread):
+                    raise RequestInvalid(request.why)
+                yield request
+
+        try:
+            async for response in serve(decoded(), context):
+                yield response
+        except RequestInvalid as error:
+            # A library's own handler, which makes no status of it.
+            await _refuse(method, context, error.message)
 
     return serve_decoded
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeAlias, TypeVar
 
-from dag_inference_server.airflow import DagRun
+from dag_inference_server.airflow import DagDetails, DagRun
 from dag_inference_server.catalog.plan import Plan
 from dag_inference_server.results.shape import Shaped
 from dag_inference_server.results.struct import Json
@@ -41,11 +41,31 @@ class Wanted:
     """Whether the run is ended when the caller goes away."""
 
 
+class Fitting(Protocol):
+    """What of a call depends on what its DAG is."""
+
+    def conf(self, dag: DagDetails) -> Mapping[str, Json]:
+        """The conf, where the caller's own words are poorer than JSON.
+
+        Raises:
+            RequestInvalid: They have no meaning for this DAG.
+        """
+
+    def check(self, dag: DagDetails) -> None:
+        """Make sure that the DAG is the one that the caller means.
+
+        Raises:
+            RequestInvalid: It is not. No run is made, but that of an earlier call is waited for.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Wanted):
     """A run that is to be made."""
 
     conf: Mapping[str, Json]
+    fitting: Fitting | None = None
+    """Makes the conf anew once the DAG is known; `None` if it is what it is."""
     is_large: bool = False
     """Whether work on the conf takes so long that other calls must not wait for it."""
     request_id: str | None = None

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from dag_inference.errors import (
     DeadlineExceeded,
     GatewayBug,
     Overloaded,
+    RequestInvalid,
     ResultTaskUnknown,
     RunNotFound,
     RunNotOurs,
@@ -43,6 +45,7 @@ from dag_inference_server.invocation.call import (
     Attachment,
     Call,
     Cancellation,
+    Fitting,
     Listener,
     Outcome,
     Translate,
@@ -58,7 +61,15 @@ from dag_inference_server.watcher import Follower, Watcher
 
 T = TypeVar("T")
 
-_REFUSALS = (DagPaused, DagBroken, DagNotTriggerable, ConfInvalid, ResultTaskUnknown, Overloaded)
+_REFUSALS = (
+    DagPaused,
+    DagBroken,
+    DagNotTriggerable,
+    ConfInvalid,
+    RequestInvalid,
+    ResultTaskUnknown,
+    Overloaded,
+)
 """Why no run is made although the DAG is there and served."""
 
 _LAST_LOOKS = 4
@@ -193,7 +204,11 @@ class Invocations:
 
     async def _invoke(self, flight: Flight, call: Call, place: Place) -> Outcome:
         run_id = self._run_ids.make(call.dag_id, call.request_id)
+        if call.fitting is not None:
+            flight.wanted = call = await self._fitted(call, call.fitting)
         try:
+            if call.fitting is not None:
+                call.fitting.check(await self._catalog.details(call.dag_id))
             plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
             await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
             left = call.patience - flight.stopwatch.elapsed
@@ -225,6 +240,12 @@ class Invocations:
             if not attached and (queued := outcome.timing.queued) is not None:
                 self._admission.was_queued(call.dag_id, queued.total_seconds())
             return outcome
+
+    async def _fitted(self, call: Call, fitting: Fitting) -> Call:
+        dag = await self._catalog.details(call.dag_id)
+        if call.is_large:
+            return replace(call, conf=await asyncio.to_thread(fitting.conf, dag))
+        return replace(call, conf=fitting.conf(dag))
 
     async def _attach(self, flight: Flight, wanted: Wanted, run_id: str) -> Outcome:
         dag_id = wanted.dag_id

@@ -111,16 +111,29 @@ def from_text(text: str) -> dict[str, Json]:
         NoConf: It is none, or one of more than `MAX_CONF_DEPTH` levels, with an integer of more
             than 4,000 digits, or with a key twice in one object.
     """
-    try:
-        document = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise NoConf("", f"is no JSON, from line {error.lineno}, column {error.colno} on") from None
-    except RecursionError:
-        raise NoConf("", _TOO_DEEP) from None
+    document = value_from_text(text, "")
     if not isinstance(document, dict):
         raise NoConf("", "is no JSON object")
+    return document
+
+
+def value_from_text(text: str, path: str) -> Json:
+    """Read the text of one JSON value, which is to stand at `path`, as `from_text`.
+
+    Raises:
+        NoConf: As there, at that path.
+    """
+    try:
+        document: Json = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        where = f"from line {error.lineno}, column {error.colno} on"
+        raise NoConf(path, f"is no JSON, {where}") from None
+    except RecursionError:
+        raise NoConf(path, _TOO_DEEP) from None
+    except NoConf as error:
+        raise NoConf(path, error.fault.why) from None
     if depth_of(document) > MAX_CONF_DEPTH:
-        raise NoConf("", _TOO_DEEP)
+        raise NoConf(path, _TOO_DEEP)
     return document
 
 

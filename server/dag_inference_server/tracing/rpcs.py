@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -28,25 +28,27 @@ _OUR_FAULT = {
 
 
 class RpcSpans(grpc.aio.ServerInterceptor):
-    """Begins a span for each RPC of one service, under the caller's trace."""
+    """Begins a span for each RPC of some services, under the caller's trace."""
 
-    def __init__(self, tracer: Tracer, service: str) -> None:
+    def __init__(self, tracer: Tracer, services: Sequence[str]) -> None:
         """Make spans with `tracer`."""
         self._tracer = tracer
-        self._service = service
+        self._paths = tuple(f"/{service}/" for service in services)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler, if it is one of the service."""
+        """Wrap the handler, if it is one of these services."""
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
-        if handler is None or not path.startswith(f"/{self._service}/"):
+        if handler is None or not path.startswith(self._paths):
             return handler
         name = path.removeprefix("/")
-        return wrapped(handler, Wraps(partial(self._unary, name), partial(self._stream, name)))
+        # A stream of requests is served as a single one is.
+        stream = partial(self._stream, name)
+        return wrapped(handler, Wraps(partial(self._unary, name), stream, both=stream))
 
     def _unary(self, name: str, serve: Answering) -> Answering:
         async def traced(request: Any, context: Any) -> Any:

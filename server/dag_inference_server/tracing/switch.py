@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -34,12 +34,12 @@ class Traces:
     """Sends what is left."""
 
 
-def traces_to(endpoint: str | None, service: str, per_second: float) -> Traces:
-    """Traces of the calls of a service.
+def traces_to(endpoint: str | None, services: Sequence[str], per_second: float) -> Traces:
+    """Traces of the calls of some services.
 
     Args:
         endpoint: Where they go, by OTLP; `None` for nowhere.
-        service: Its full name.
+        services: Their full names.
         per_second: How many calls are recorded that come without a trace of their own.
 
     Raises:
@@ -56,5 +56,5 @@ def traces_to(endpoint: str | None, service: str, per_second: float) -> Traces:
             "dag-inference-server[otel]"
         ) from error
     tracing = Tracing(endpoint, per_second)
-    spans = RpcSpans(tracing.tracer, service)
+    spans = RpcSpans(tracing.tracer, services)
     return Traces((tracing,), (spans,), trace_headers, trace_id, tracing.close)

@@ -19,7 +19,7 @@ def test_off_nothing_of_it_is_loaded() -> None:
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert traces_to(None, "service", 1).trace_id() is None
+    assert traces_to(None, ["service"], 1).trace_id() is None
 
 
 def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
 
     with pytest.raises(CannotTrace, match=r"install the extra dag-inference-server\[otel\]"):
-        traces_to("http://127.0.0.1:4317", "service", 1)
+        traces_to("http://127.0.0.1:4317", ["service"], 1)
 
 
 def test_some_calls_of_each_second_are_recorded() -> None:

@@ -1,0 +1,1 @@
+"""Tensors to JSON and back: pure functions."""

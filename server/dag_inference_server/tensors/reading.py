@@ -1,0 +1,86 @@
+"""A tensor as a caller sends it, and the value that it is in a conf."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dag_inference_server.results.conf import step, value_from_text
+from dag_inference_server.results.struct import Json
+from dag_inference_server.tensors.datatypes import BYTES, Datatype
+from dag_inference_server.tensors.nesting import nested
+from dag_inference_server.tensors.schema import may_be, types_of
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What one tensor says, before it is known what the DAG takes."""
+
+    value: Json
+    is_text: bool = False
+    """Whether its elements were bytes, and are text."""
+    is_lone: bool = False
+    """Whether its shape is `[1]`, which may stand for a scalar."""
+
+    def fitted(self, name: str, schema: Any, default: Json) -> Json:
+        """The value for a param of the DAG: what its schema cannot mean is not what it says.
+
+        A lone element is a scalar where the param is no list. A text is JSON where the schema
+        takes an object and no text, and base64 where the schema says `contentEncoding: base64`.
+
+        Args:
+            name: The param's name.
+            schema: Its JSON Schema.
+            default: Its default: what tells its type if the schema does not.
+
+        Raises:
+            NoConf: A text that has to be JSON is none.
+        """
+        value = self.value
+        if self.is_lone and isinstance(value, list) and not may_be("array", schema, default):
+            value = value[0]
+        return _told(value, schema, default, step(name)) if self.is_text else value
+
+
+def read(datatype: Datatype, shape: Sequence[int], elements: list[Any]) -> Input:
+    """What a tensor says. Bytes that are not all text are base64 one and all."""
+    is_text = datatype is BYTES
+    if datatype is BYTES:
+        is_text = all(map(_is_text, elements))
+        elements = [_decoded(each) if is_text else _encoded(each) for each in elements]
+    return Input(nested(elements, shape), is_text, [*shape] == [1])
+
+
+def _told(value: Json, schema: Any, default: Json, path: str) -> Json:
+    if isinstance(value, list):
+        items = schema.get("items", True) if isinstance(schema, Mapping) else True
+        return [_told(item, items, None, path + step(i)) for i, item in enumerate(value)]
+    if not isinstance(value, str) or not isinstance(schema, Mapping):
+        return value
+    if schema.get("contentEncoding") == "base64":
+        return _encoded(value.encode())
+    types = types_of(schema, default)
+    if types is not None and "object" in types and "string" not in types:
+        return value_from_text(value, path)
+    return value
+
+
+def _is_text(element: bytes) -> bool:
+    """Whether it can be stored as text, which U+0000 cannot."""
+    if b"\0" in element:
+        return False
+    try:
+        element.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(element: bytes) -> str:
+    return element.decode()
+
+
+def _encoded(element: bytes) -> str:
+    return b64encode(element).decode()

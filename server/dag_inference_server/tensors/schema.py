@@ -1,0 +1,46 @@
+"""What the JSON Schema of a param says of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dag_inference_server.results.struct import Json
+
+_NAMES: Mapping[type, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
+"""JSON Schema's names of the types."""
+
+
+def types_of(schema: Any, default: Json = None) -> set[str] | None:
+    """The types that a schema allows; `None` if it does not tell.
+
+    Where it tells nothing, a default does, which is how most params are written.
+    """
+    if not isinstance(schema, Mapping):
+        return None
+    if "type" in schema:
+        types = schema["type"]
+        return {types} if isinstance(types, str) else set(types)
+    for keyword in ("anyOf", "oneOf"):
+        if schema.get(keyword):
+            found = [types_of(each) for each in schema[keyword]]
+            return None if None in found else set().union(*(each or () for each in found))
+    if "enum" in schema:
+        return {_NAMES[type(each)] for each in schema["enum"]}
+    if "const" in schema:
+        return {_NAMES[type(schema["const"])]}
+    return None if default is None else {_NAMES[type(default)]}
+
+
+def may_be(name: str, schema: Any, default: Json = None) -> bool:
+    """Whether a schema allows a type, as far as it tells."""
+    types = types_of(schema, default)
+    return types is None or name in types

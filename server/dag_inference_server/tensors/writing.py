@@ -1,0 +1,114 @@
+"""What a task returned, as tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dag_inference_server.results.shape import WRAPPER, ResultKind, Shaped
+from dag_inference_server.results.struct import Json
+from dag_inference_server.tensors.datatypes import (
+    BOOL,
+    BYTES,
+    FP64,
+    INT64,
+    UINT64,
+    Datatype,
+    Kind,
+    pack,
+)
+from dag_inference_server.tensors.nesting import flattened
+
+_EXACT = 2**53
+"""Up to it, every integer is a double."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value as a tensor."""
+
+    datatype: Datatype
+    shape: tuple[int, ...]
+    raw: bytes
+    is_json: bool = False
+    """Whether it is the JSON text of a value that is no tensor."""
+
+
+def named_values(result: Shaped) -> Mapping[str, Json]:
+    """The outputs of a result, by name.
+
+    One for each key of an object and for each of several result tasks; none where there is no
+    result; any other value is called `return_value`.
+    """
+    if result.kind is ResultKind.NONE:
+        return {}
+    return result.value if isinstance(result.value, dict) else {WRAPPER: result.value}
+
+
+def tensor_of(value: Json, declared: Datatype | None = None) -> Tensor:
+    """A value as a tensor, from which `nested` makes it again.
+
+    A scalar has no dimensions. Booleans are BOOL, integers INT64, or UINT64 if one of them needs
+    it, other numbers FP64, texts BYTES in UTF-8, rectangular lists of one of these the same, and
+    empty lists FP64. Anything else is the text of its JSON.
+
+    Args:
+        value: The value.
+        declared: What the DAG's author has declared: taken if the value fits it.
+    """
+    flat = flattened(value)
+    if flat is not None:
+        elements, shape = flat
+        own = _datatype_of(elements)
+        for datatype in (declared, own):
+            if datatype is not None and (raw := _packed(elements, own, datatype)) is not None:
+                return Tensor(datatype, shape, raw)
+            if declared is BYTES:
+                break
+    return Tensor(BYTES, (), pack(BYTES, [_text(value)]), is_json=True)
+
+
+def _datatype_of(elements: Sequence[Any]) -> Datatype | None:
+    """The datatype that holds them all without loss; `None` if none does."""
+    kinds = {*map(type, elements)}
+    if kinds <= {float}:
+        return FP64
+    if kinds == {int}:
+        return INT64 if max(elements) <= INT64.highest else UINT64
+    if kinds == {int, float}:
+        whole = (each for each in elements if isinstance(each, int))
+        return FP64 if all(abs(each) <= _EXACT for each in whole) else None
+    if kinds == {bool}:
+        return BOOL
+    return BYTES if kinds == {str} else None
+
+
+def _packed(elements: Sequence[Any], own: Datatype | None, datatype: Datatype) -> bytes | None:
+    """The elements in a datatype; `None` if they do not fit it."""
+    if own is None or (elements and not _is_like(own, datatype)):
+        return None
+    try:
+        match datatype.kind:
+            case Kind.BYTES:
+                return pack(datatype, [each.encode() for each in elements])
+            case Kind.INTEGER if elements:
+                if min(elements) < datatype.lowest or max(elements) > datatype.highest:
+                    return None
+        return pack(datatype, elements)
+    except (OverflowError, UnicodeEncodeError):
+        return None
+
+
+def _is_like(own: Datatype, datatype: Datatype) -> bool:
+    numbers = (Kind.INTEGER, Kind.NUMBER)
+    return own.kind is datatype.kind or (own.kind in numbers and datatype.kind is Kind.NUMBER)
+
+
+def _text(value: Json) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # What is no text is told by its number.
+        return json.dumps(value, separators=(",", ":")).encode()
