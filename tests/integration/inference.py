@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,14 @@ def tensor(name: str, datatype: str, shape: Sequence[int], **contents: Any) -> T
         shape=shape,
         contents=pb.InferTensorContents(**contents) if contents else None,
     )
+
+
+async def well(gateway: Gateway) -> None:
+    """Wait until Airflow has said that it is well, for which it is asked apart."""
+    await gateway.ready()
+    async with asyncio.timeout(10):
+        while await gateway.health("airflow") != "SERVING":
+            pass
 
 
 def infer(*inputs: Tensor, dag_id: str = "echo", **others: Any) -> pb.ModelInferRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 
 from dag_inference_server.inference import open_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, steps
-from integration.gateway import Gateway
-from integration.inference import echo, infer, kinds, returning, stub, tensor, values
+from integration.gateway import Gateway, running, settings_for
+from integration.inference import echo, infer, kinds, returning, stub, tensor, values, well
 from integration.scraping import scrape
 from integration.statuses import ended, failure
-from integration.waiting import eventually, first_run
+from integration.waiting import first_run
 
 
 async def test_a_batch_is_one_run(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -148,7 +149,7 @@ async def test_a_request_id_finds_its_run_after_a_new_version(
     airflow: FakeAirflow, gateway: Gateway
 ) -> None:
     """The version that was the latest when the run was made is no reason to lose it."""
-    dag = airflow.add(echo())
+    dag = airflow.add(echo(tags=["result:predict"]))
     request = infer(
         model_version="1", parameters={"request_id": pb.InferParameter(string_param="once")}
     )
@@ -163,10 +164,10 @@ async def test_a_request_id_finds_its_run_after_a_new_version(
 
 async def eventually_version(gateway: Gateway, version: str) -> None:
     """Wait until the gateway knows of it: what it knows of a DAG is up to a second old."""
-    while True:
-        request = pb.ModelMetadataRequest(name="echo")
-        if version in (await stub(gateway).ModelMetadata(request, timeout=5)).versions:
-            return
+    request = pb.ModelMetadataRequest(name="echo")
+    async with asyncio.timeout(10):
+        while version not in (await stub(gateway).ModelMetadata(request, timeout=5)).versions:
+            pass
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ async def eventually_version(gateway: Gateway, version: str) -> None:
 async def test_what_is_a_tensor(
     airflow: FakeAirflow, gateway: Gateway, value: Any, datatype: str, shape: list[int]
 ) -> None:
-    """Scalars have no dimensions, rectangular lists have theirs, and both come back as they were."""
+    """Scalars have no dimensions, rectangular lists have theirs, and both come back equal."""
     airflow.add(returning(value))
 
     response = await stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=10)
@@ -281,30 +282,29 @@ async def test_an_output_that_there_is_not(
 
 
 @pytest.mark.parametrize(
-    ("declared", "value", "datatype", "raw"),
+    ("declared", "value", "told"),
     [
-        ("FP32", [1, 0.5], "FP32", struct.pack("<2f", 1, 0.5)),
-        ("FP16", [1, 0.5], "FP16", struct.pack("<2e", 1, 0.5)),
-        ("BF16", [1, 0.5], "BF16", b"\x80\x3f\x00\x3f"),
-        ("INT8", [1, -1], "INT8", b"\x01\xff"),
-        ("INT8", [1, 128], "INT64", struct.pack("<2q", 1, 128)),
-        ("FP32", [1e300, 0], "FP64", struct.pack("<2d", 1e300, 0)),
-        ("INT64", [0.5, 1], "FP64", struct.pack("<2d", 0.5, 1)),
-        ("UINT8", [], "UINT8", b""),
-        ("BYTES", ["a", "b"], "BYTES", b"\1\0\0\0a\1\0\0\0b"),
-        ("BYTES", [1, 2], "BYTES", b"\5\0\0\0[1,2]"),
+        ("FP32", [1, 0.5], ("FP32", struct.pack("<2f", 1, 0.5))),
+        ("FP16", [1, 0.5], ("FP16", struct.pack("<2e", 1, 0.5))),
+        ("BF16", [1, 0.5], ("BF16", b"\x80\x3f\x00\x3f")),
+        ("INT8", [1, -1], ("INT8", b"\x01\xff")),
+        ("INT8", [1, 128], ("INT64", struct.pack("<2q", 1, 128))),
+        ("FP32", [1e300, 0], ("FP64", struct.pack("<2d", 1e300, 0))),
+        ("INT64", [0.5, 1], ("FP64", struct.pack("<2d", 0.5, 1))),
+        ("UINT8", [], ("UINT8", b"")),
+        ("BYTES", ["a", "b"], ("BYTES", b"\1\0\0\0a\1\0\0\0b")),
+        ("BYTES", [1, 2], ("BYTES", b"\5\0\0\0[1,2]")),
     ],
 )
 async def test_a_declared_datatype(
-    airflow: FakeAirflow, gateway: Gateway, declared: str, value: Any, datatype: str, raw: bytes
+    airflow: FakeAirflow, gateway: Gateway, declared: str, value: Any, told: tuple[str, bytes]
 ) -> None:
     """Is taken if the value fits it; else the value comes as it is, and says what it is."""
     airflow.add(returning({"x": value}, tags=[f"output:x:{declared}:-1"]))
 
     response = await stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=10)
 
-    assert response.outputs[0].datatype == datatype
-    assert response.raw_output_contents == [raw]
+    assert (response.outputs[0].datatype, response.raw_output_contents[0]) == told
 
 
 async def test_metadata(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -343,7 +343,7 @@ async def test_metadata(airflow: FakeAirflow, gateway: Gateway) -> None:
 async def test_other_versions(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Only the latest can be called: another is not ready, has no metadata and makes no run."""
     dag = airflow.add(echo())
-    await gateway.ready()
+    await well(gateway)
     names: Any = stub(gateway)
 
     for version, is_latest in (("1", True), ("2", False), ("one", False)):
@@ -381,16 +381,11 @@ async def test_what_is_ready(
 ) -> None:
     """A DAG that can be called now; of any other, that it is not, which is no error."""
     airflow.add(dag)
-    await gateway.ready()
-    request = pb.ModelReadyRequest(name="dag")
+    await well(gateway)
 
-    async def ready() -> bool:
-        return (await stub(gateway).ModelReady(request, timeout=5)).ready
+    answer = await stub(gateway).ModelReady(pb.ModelReadyRequest(name="dag"), timeout=5)
 
-    # Airflow's own health is asked after its first answer.
-    while not await gateway.health("airflow") == "SERVING":
-        await airflow.polls(0)
-    assert await ready() == is_ready
+    assert answer.ready == is_ready
 
 
 async def test_the_server(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -480,10 +475,12 @@ async def test_errors_are_those_of_the_contract(airflow: FakeAirflow, gateway: G
     assert await fail(infer(text, dag_id="strict")) == ("INVALID_ARGUMENT", "CONF_INVALID")
 
 
-async def test_eventually_ready(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """A server whose Airflow is away is live and not ready."""
+async def test_not_ready(airflow: FakeAirflow) -> None:
+    """Before Airflow's first answer the server is live and not ready, and neither is a DAG."""
+    airflow.add(Dag("dag"))
     await airflow.stop()
-
-    assert (await stub(gateway).ServerLive(pb.ServerLiveRequest(), timeout=5)).live
-    await airflow.start()
-    await eventually(lambda: gateway.serving.ready.is_set(), 10)
+    async with running(settings_for(airflow)) as gateway:
+        assert (await stub(gateway).ServerLive(pb.ServerLiveRequest(), timeout=5)).live
+        assert not (await stub(gateway).ServerReady(pb.ServerReadyRequest(), timeout=5)).ready
+        request = pb.ModelReadyRequest(name="dag")
+        assert not (await stub(gateway).ModelReady(request, timeout=5)).ready

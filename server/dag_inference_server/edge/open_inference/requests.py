@@ -265,6 +265,8 @@ class _Check(Check):
         elements = [*found.pop(datatype.field, ())] if datatype.field else []
         for name in found:
             self.that(False, f"{where}.{name}", f"is not where {datatype.name} has its elements")
+        if found:
+            return None
         path = f"{where}.{datatype.field}" if datatype.field else where
         if len(elements) != count:
             place = "" if datatype.field else ", in raw_input_contents"
@@ -273,7 +275,7 @@ class _Check(Check):
         if datatype.kind is Kind.INTEGER and elements:
             is_within = datatype.lowest <= min(elements) and max(elements) <= datatype.highest
             self.that(is_within, path, f"has an element that is no {datatype.name}")
-        return None if found else elements
+        return elements
 
     def _json(self, where: str, tensor: _Tensor, elements: list[Any]) -> Input:
         path = f"{where}.parameters.{CONTENT_TYPE}"
