@@ -97,7 +97,14 @@ def audit(prediction: dict[str, Any] | None) -> None:
     schedule=None,
     catchup=False,
     max_active_runs=16,
-    tags=["example"],
+    # What a client of the Open Inference Protocol is told to expect.
+    tags=[
+        "example",
+        "output:labels:BYTES:-1",
+        "output:classes:BYTES:3",
+        "output:probabilities:FP32:-1,3",
+        "output:model:BYTES",
+    ],
     params={
         "instances": Param(
             [[5.1, 3.5, 1.4, 0.2]],

@@ -19,6 +19,8 @@ from e2e.ui import AirflowUi
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
+TRITON = ROOT / ".venv-client-tritonclient" / "bin" / "python"
+"""The Python of Triton's client, which `make test` installs."""
 
 SHELL_ENVIRONMENT = {
     name: value

@@ -14,9 +14,11 @@ import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+from dag_inference_server.inference import open_inference_pb2_grpc as inference_rpc
 from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow, steps
 from gateway_process import gateway_process
+from integration.inference import infer
 from integration.statuses import failure
 from integration.waiting import eventually
 
@@ -117,6 +119,30 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     stages = {"admission", "trigger", "queued", "running", "detection", "value_read"}
     assert lines["ok"]["stages"].keys() >= stages | {"translation", "unattributed"}
     assert all(line["level"] == "info" and line["seconds"] >= 0 for line in lines.values())
+
+
+async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged: Logged) -> None:
+    """With its own DAG, run and end; and one for the stream."""
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    requests = [infer(dag_id="dag"), infer(dag_id="none")]
+    stub = inference_rpc.GRPCInferenceServiceStub(logged.channel)
+    stream = stub.ModelStreamInfer(iter(requests), timeout=10, metadata=named("stream"))
+    assert len([answer async for answer in stream]) == 2
+
+    def told() -> list[list[Any]]:
+        return [
+            [line.get(key) for key in ("method", "code", "dag_id", "run_id")]
+            for line in logged.lines("rpc")
+            if line["call_id"] == "stream"
+        ]
+
+    lines = await eventually(lambda: told() if len(told()) == 3 else None)
+    assert lines
+    assert sorted(lines[:2], key=str) == [
+        ["ModelStreamInfer", "NOT_FOUND", "none", None],
+        ["ModelStreamInfer", "OK", "dag", dag.made[0].run_id],
+    ]
+    assert lines[2] == ["ModelStreamInfer", "OK", None, None]
 
 
 async def test_a_call_without_a_name(airflow: FakeAirflow, logged: Logged) -> None:

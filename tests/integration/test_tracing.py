@@ -14,6 +14,7 @@ from collector import QUICKLY, TRACE, Collector, attributes, collecting, traced
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, steps
 from integration.gateway import Gateway, running, settings_for
+from integration.inference import infer, stub
 from integration.scraping import OPENMETRICS, get
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
@@ -72,6 +73,25 @@ async def test_a_call(airflow: FakeAirflow, collector: tuple[Collector, str]) ->
     (resource, *_) = map(attributes, spans.resources)
     assert resource["service.name"] == "dag-inference"
     assert resource["deployment.environment.name"] == "test"
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+async def test_a_model(airflow: FakeAirflow, collector: tuple[Collector, str], method: str) -> None:
+    """Calls of the Open Inference Protocol have the same spans and stages, streams among them."""
+    spans, endpoint = collector
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    request = infer(dag_id="dag")
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        if method == "ModelInfer":
+            await stub(gateway).ModelInfer(request, timeout=10, metadata=traced())
+        else:
+            stream = stub(gateway).ModelStreamInfer(iter([request]), timeout=10, metadata=traced())
+            assert [answer.error_message async for answer in stream] == [""]
+        span, stages = await spans.call()
+
+    assert span.name == f"inference.GRPCInferenceService/{method}"
+    assert attributes(span)["rpc.grpc.status_code"] == 0
+    assert stages.keys() == STAGES
 
 
 async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:

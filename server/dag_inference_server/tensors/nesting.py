@@ -13,8 +13,9 @@ from dag_inference_server.results.struct import Json
 MAX_RANK = 64
 """Dimensions: as many as numpy bears, and few enough for a conf."""
 
-MAX_LISTS = 1_000_000
-"""Lists in a tensor: a shape of some bytes, `[1000000000, 0]`, could ask for any number."""
+MAX_LISTS = 100_000
+"""Lists in a tensor beyond one for each element: a shape of some bytes, `[1000000000, 0]`, could
+ask for any number."""
 
 
 def why_no_shape(shape: Sequence[int]) -> str | None:
@@ -23,8 +24,8 @@ def why_no_shape(shape: Sequence[int]) -> str | None:
         return f"has {len(shape)} dimensions, more than {MAX_RANK}"
     if any(length < 0 for length in shape):
         return "must not have a negative dimension"
-    if sum(accumulate(shape[:-1], mul)) > MAX_LISTS:
-        return f"makes more than {MAX_LISTS} lists"
+    if sum(accumulate(shape[:-1], mul)) > MAX_LISTS + prod(shape):
+        return f"makes more lists than {MAX_LISTS} and one for each element"
     return None
 
 
