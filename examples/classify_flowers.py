@@ -34,7 +34,7 @@ with triton.InferenceServerClient(TARGET) as client:
         [batch],
         outputs=[triton.InferRequestedOutput(name) for name in ("labels", "probabilities")],
         parameters={"audit_seconds": 1},
-        client_timeout=60,
+        client_timeout=120,
     )
     run_id = result.get_response().parameters["dag_run_id"].string_param
     print(f"The whole batch was one run, {run_id}:")
@@ -45,6 +45,6 @@ with triton.InferenceServerClient(TARGET) as client:
     flowers[1, 2] = -1
     batch.set_data_from_numpy(flowers)
     try:
-        client.infer(DAG, [batch], client_timeout=60)
+        client.infer(DAG, [batch], client_timeout=120)
     except InferenceServerException as error:
         print("A flower that is none:", error.message())

@@ -10,7 +10,7 @@ import asyncio
 import sys
 
 from dag_inference_server.logs import configure
-from fakes.airflow import Dag, FakeAirflow, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import running, settings_for
 from integration.inference import echo, returning, well
 
@@ -39,6 +39,12 @@ def dags() -> list[Dag]:
         Dag("failing", script=[steps.fail("predict", raises=ValueError("too bad"))]),
         Dag("slow"),
         Dag("paused", is_paused=True),
+        Dag("broken", has_import_errors=True),
+        Dag("scheduled", allowed_run_types=["scheduled"]),
+        Dag("skipped", script=[steps.state("predict", "skipped"), steps.end()]),
+        Dag("cancelled", script=[steps.cancel()]),
+        Dag("lost", tags=["result:nowhere"]),
+        returning([0.5] * 600_000, "large"),
     ]
 
 
@@ -46,8 +52,10 @@ async def serve() -> None:
     """Serve until nobody listens any more."""
     configure("warning")
     airflow = FakeAirflow(*dags())
+    airflow.faults.add(faults.database_error(), Kind.DAG, dag_id="ill")
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.DAG, dag_id="forbidden")
     await airflow.start()
-    async with running(settings_for(airflow)) as gateway:
+    async with running(settings_for(airflow, dags="[!h]*", max_calls_per_dag=20)) as gateway:
         await well(gateway)
         print(gateway.serving.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)

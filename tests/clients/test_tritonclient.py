@@ -7,6 +7,7 @@ import json
 import queue
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -165,7 +166,16 @@ ERRORS = [
     ("none", [], {}, "NOT_FOUND", "Airflow has no DAG none"),
     ("a/b", [], {}, "INVALID_ARGUMENT", "model_name: must be letters"),
     ("paused", [], {}, "FAILED_PRECONDITION", "paused is paused in Airflow"),
+    ("hidden", [], {}, "PERMISSION_DENIED", "this gateway does not serve hidden"),
+    ("broken", [], {}, "FAILED_PRECONDITION", "has import errors"),
+    ("scheduled", [], {}, "FAILED_PRECONDITION", "does not allow manual runs"),
+    ("lost", [], {}, "FAILED_PRECONDITION", "names the result task nowhere"),
+    ("forbidden", [], {}, "FAILED_PRECONDITION", "Airflow forbids the gateway"),
+    ("ill", [], {}, "UNAVAILABLE", "Airflow"),
     ("failing", [], {}, "ABORTED", "ValueError: too bad"),
+    ("cancelled", [], {}, "ABORTED", "marked the run failed"),
+    ("skipped", [], {}, "FAILED_PRECONDITION", "skipped"),
+    ("large", [], {}, "OUT_OF_RANGE", "ask for fewer outputs"),
     ("slow", [], {"client_timeout": 1}, "DEADLINE_EXCEEDED", "the deadline passed"),
     ("slow", [], {"timeout": 500_000}, "DEADLINE_EXCEEDED", "the deadline passed"),
     ("echo", [], {"model_version": "2"}, "INVALID_ARGUMENT", "not the latest version"),
@@ -188,6 +198,28 @@ def test_errors(client: Any, error: Any) -> None:
 
     assert caught.value.status() == f"StatusCode.{code}"
     assert says in caught.value.message()
+
+
+def test_another_conf_for_a_request_id(client: Any) -> None:
+    """Is refused."""
+    first, second = ({"limit": limit, "request_id": "triton-reused"} for limit in (1, 2))
+    client.infer("echo", [], parameters=first, client_timeout=20)
+
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer("echo", [], parameters=second, client_timeout=20)
+
+    assert caught.value.status() == "StatusCode.ALREADY_EXISTS"
+
+
+def test_too_many_at_once(client: Any) -> None:
+    """More calls of a DAG than there may be are refused, and only those."""
+    errors: queue.Queue[Any] = queue.Queue()
+    for _ in range(25):
+        client.async_infer("slow", [], lambda result, error: errors.put(error), client_timeout=5)
+
+    codes = Counter(errors.get(timeout=20).status() for _ in range(25))
+
+    assert codes == {"StatusCode.DEADLINE_EXCEEDED": 20, "StatusCode.RESOURCE_EXHAUSTED": 5}
 
 
 def test_an_output_that_there_is_not(client: Any) -> None:

@@ -15,7 +15,7 @@ def test_numpy_in_and_numpy_back(standalone: Standalone) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=400,
     )
 
     assert ran.returncode == 0, ran.stderr
