@@ -25,6 +25,9 @@ ANY = -1
 _TAG = re.compile(
     r"output:(?P<name>[^:]+):(?P<datatype>[A-Z0-9]+)(:(?P<shape>-?\d+(,-?\d+)*))?", re.ASCII
 )
+_LONGEST = 2**31
+"""No list is as long."""
+
 _DATATYPES = {"boolean": BOOL, "integer": INT64, "number": FP64}
 
 
@@ -73,14 +76,17 @@ def _of_schema(schema: Any) -> tuple[Datatype, tuple[int, ...]]:
         return _DATATYPES.get(next(iter(types), ""), BYTES) if len(types) == 1 else BYTES, ()
     chosen = _chosen(schema)
     least, most = chosen.get("minItems"), chosen.get("maxItems")
+    length = least if isinstance(least, int) and least == most and 0 <= least < _LONGEST else ANY
     datatype, shape = _of_schema(chosen.get("items"))
-    return datatype, (least if least is not None and least == most else ANY, *shape)
+    return datatype, (length, *shape)
 
 
 def _chosen(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a schema that is about the list."""
     for keyword in ("anyOf", "oneOf"):
-        for each in schema.get(keyword) or ():
+        if "type" in schema or not isinstance(schema.get(keyword), list):
+            continue
+        for each in schema[keyword]:
             if "array" in (types_of(each) or ()):
                 return _chosen(each)
     return schema

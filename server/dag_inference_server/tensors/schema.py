@@ -26,15 +26,14 @@ def types_of(schema: Any, default: Json = None) -> set[str] | None:
     """
     if not isinstance(schema, Mapping):
         return None
-    if "type" in schema:
-        types = schema["type"]
-        return {types} if isinstance(types, str) else set(types)
+    if types := schema.get("type"):
+        return {types} if isinstance(types, str) else {*map(str, _list(types))}
     for keyword in ("anyOf", "oneOf"):
-        if schema.get(keyword):
-            found = [types_of(each) for each in schema[keyword]]
-            return None if None in found else set().union(*(each or () for each in found))
-    if "enum" in schema:
-        return {_NAMES[type(each)] for each in schema["enum"]}
+        if ways := _list(schema.get(keyword)):
+            found = [types_of(way) for way in ways]
+            return None if None in found else set().union(*(way or () for way in found))
+    if values := _list(schema.get("enum")):
+        return {_NAMES[type(value)] for value in values}
     if "const" in schema:
         return {_NAMES[type(schema["const"])]}
     return None if default is None else {_NAMES[type(default)]}
@@ -44,3 +43,8 @@ def may_be(name: str, schema: Any, default: Json = None) -> bool:
     """Whether a schema allows a type, as far as it tells."""
     types = types_of(schema, default)
     return types is None or name in types
+
+
+def _list(item: Any) -> list[Any]:
+    """A list of a schema; none where its author has written something else."""
+    return item if isinstance(item, list) else []

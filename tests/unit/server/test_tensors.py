@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.datatypes import BF16, BYTES, DATATYPES, Kind, pack, unpack
+from dag_inference_server.tensors.declared import input_of
 from dag_inference_server.tensors.nesting import MAX_RANK, flattened, nested, why_no_shape
 from dag_inference_server.tensors.reading import read
 from dag_inference_server.tensors.writing import Tensor, tensor_of
@@ -143,6 +144,29 @@ def test_no_number_stays_none() -> None:
 def test_shapes(shape: list[int], is_good: bool) -> None:
     """A few bytes cannot ask for lists without end."""
     assert (why_no_shape(shape) is None) == is_good
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        True,
+        {},
+        {"type": 5},
+        {"type": ["array", 5], "items": [{}], "minItems": "3", "maxItems": "3"},
+        {"type": "array", "minItems": 2**70, "maxItems": 2**70},
+        {"anyOf": {"type": "array"}},
+        {"anyOf": [5, {"type": "array"}]},
+        {"enum": 5},
+        {"$ref": "#/nowhere"},
+    ],
+    ids=str,
+)
+def test_schemas_that_are_none(schema: Any) -> None:
+    """Authors write many things: where a schema does not tell, a tensor is what it is."""
+    said = read(BYTES, [1], [b"a"])
+
+    assert said.fitted("x", schema, None) in ("a", ["a"])
+    assert input_of(schema, None).shape in {(1,), (-1,)}
 
 
 @given(st.lists(st.binary(max_size=4), max_size=4))

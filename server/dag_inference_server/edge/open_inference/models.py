@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from dag_inference_server.airflow import DagDetails
 from dag_inference_server.edge.check import Check
-from dag_inference_server.edge.open_inference.requests import check_version
+from dag_inference_server.edge.open_inference.fitting import check_version
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.tensors.declared import Declared, input_of, outputs
 

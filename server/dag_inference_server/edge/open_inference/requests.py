@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeAlias
 
-from dag_inference.errors import RequestInvalid, Subject, Violation
-from dag_inference_server.airflow import DagDetails
+from dag_inference.errors import Violation
 from dag_inference_server.edge.check import Check
+from dag_inference_server.edge.open_inference.fitting import Inference
 from dag_inference_server.edge.requests import QUICK, Limits, TimeRemaining, waiting
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.call import Call, ResultFormat
@@ -25,7 +24,6 @@ from dag_inference_server.tensors.datatypes import (
     NoElements,
     unpack,
 )
-from dag_inference_server.tensors.declared import Declared, outputs
 from dag_inference_server.tensors.nesting import why_no_shape
 from dag_inference_server.tensors.reading import Input, read
 
@@ -45,43 +43,6 @@ _QUICK = QUICK // 8
 
 _Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor
 _Parameters: TypeAlias = Mapping[str, pb.InferParameter]
-
-
-@dataclass(slots=True)
-class Inference:
-    """What of a request depends on its DAG."""
-
-    inputs: Mapping[str, Input]
-    parameters: Mapping[str, Json]
-    version: str = ""
-    """The version that is meant; empty for the latest."""
-    outputs: tuple[str, ...] = ()
-    """The outputs that are wanted; none for all."""
-    declared: Mapping[str, Declared] = field(default_factory=dict)
-    """The outputs that the DAG's author has declared, once the DAG is known."""
-
-    def conf(self, dag: DagDetails) -> Mapping[str, Json]:
-        """The conf, each tensor as the value that its param can mean."""
-        self.declared = outputs(tag.name for tag in dag.tags)
-        params, conf = dag.params or {}, dict(self.parameters)
-        for name, tensor in self.inputs.items():
-            param = params.get(name)
-            try:
-                conf[name] = (
-                    tensor.fitted(name, param.schema_, param.value) if param else tensor.value
-                )
-            except NoConf as error:
-                violation = Violation(f"conf{error.fault.path}", error.fault.why)
-                raise RequestInvalid(
-                    f"{violation.field}: {violation.description}", violations=[violation]
-                ) from None
-        return conf
-
-    def check(self, dag: DagDetails) -> None:
-        """Make sure that it is the version that is meant, and has the outputs that are wanted."""
-        check_version(self.version, dag)
-        if self.declared:
-            check_outputs(self.outputs, self.declared, Subject(dag.dag_id))
 
 
 async def read_infer(
@@ -130,46 +91,8 @@ def _text(parameters: _Parameters, name: str) -> str:
     return parameters[name].string_param if name in parameters else ""
 
 
-def check_version(version: str, dag: DagDetails) -> None:
-    """Make sure that a version is the latest, or none.
-
-    Raises:
-        RequestInvalid: It is another, of which no run can be made.
-    """
-    if version and version != str(dag.version):
-        why = f"is not the latest version of {dag.dag_id}, which is {dag.version}"
-        raise RequestInvalid(
-            f"the version {version[:20]} {why}",
-            subject=Subject(dag.dag_id),
-            violations=[Violation("model_version", why)],
-        )
-
-
-def check_outputs(wanted: tuple[str, ...], known: Mapping[str, Any], subject: Subject) -> None:
-    """Make sure that all outputs that are wanted are known.
-
-    Raises:
-        RequestInvalid: One is not.
-    """
-    unknown = [
-        Violation(f"outputs[{index}].name", f"there is no output {name[:100]}")
-        for index, name in enumerate(wanted)
-        if name not in known
-    ]
-    if unknown:
-        there = ", ".join(known) or "none"
-        raise RequestInvalid(
-            f"{unknown[0].field}: {unknown[0].description}; the outputs are: {there}",
-            subject=subject,
-            violations=unknown,
-        )
-
-
-@dataclass(slots=True)
 class _Check(Check):
     """Checks what a request has, and reads it."""
-
-    _violations: list[Violation] = field(default_factory=list)
 
     def of_the_call(self, parameters: _Parameters) -> tuple[str | None, float | None]:
         """The idempotency key, and the seconds that the caller allows."""

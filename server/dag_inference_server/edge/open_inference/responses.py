@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
-from dag_inference_server.edge.open_inference.requests import (
-    CONTENT_TYPE,
-    JSON,
-    Inference,
-    check_outputs,
-)
+from dag_inference_server.edge.open_inference.fitting import Inference, check_outputs
+from dag_inference_server.edge.open_inference.requests import CONTENT_TYPE, JSON
 from dag_inference_server.edge.responses import QUICK
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.call import Outcome
