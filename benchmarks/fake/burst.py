@@ -36,7 +36,7 @@ async def measure(sizes: Sizes, report: Report) -> None:
                 )
                 for number in range(sizes.many)
             ]
-            outcomes = Counter(await asyncio.gather(*map(_outcome, calls)))
+            outcomes = Counter(await asyncio.gather(*map(outcome, calls)))
             seconds = time.monotonic() - start
     rows: list[list[Cell]] = [[outcome, count] for outcome, count in outcomes.most_common()]
     note = f"""On {CONNECTIONS} connections, with a deadline of {_PATIENCE} s; the last one \
@@ -47,7 +47,8 @@ Bare: without {_DETAILS}, so that the caller does not learn what happened."""
     report.bar(f"bare statuses in a burst of {sizes.many:,}", bare, 0, "calls")
 
 
-async def _outcome(call: Any) -> str:
+async def outcome(call: Any) -> str:
+    """How a call ended: `OK`, or its code and whether the caller learns what happened."""
     # Not by awaiting the call itself, which raises `CancelledError` for a status CANCELLED.
     code = await call.code()
     if code is grpc.StatusCode.OK:

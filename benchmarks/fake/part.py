@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.fake import burst, deadlines, memory, own_time, requests, seeing, throughput
+from benchmarks.fake import burst, deadlines, memory, overload, own_time, requests, seeing, throughput
 from benchmarks.report import Report
 from benchmarks.sizes import Sizes
 
 
 def run(sizes: Sizes, report: Report) -> None:
     """Measure one thing after the other."""
-    for measured in (requests, throughput, seeing, own_time, deadlines, memory, burst):
+    for measured in (requests, throughput, seeing, own_time, deadlines, memory, burst, overload):
         asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))

@@ -57,12 +57,12 @@ async def _soak(calls: int, report: Report) -> None:
         async with connections(server.target) as channels:
             callers = [Caller(channel) for channel in channels]
             for made in rounds:
-                report.say(f"{made:,} calls …")
                 start = time.monotonic()
                 await _make(made, callers, dice, ends)
                 rate = made / (time.monotonic() - start)
                 seen.append(await at_rest(server.pid, server.target))
                 rows.append([f"{ends.total:,}", rate, *seen[-1].cells()])
+                report.say(f"{ends.total:,} calls, {ends.wrong} wrong, {rate:.0f} /s, {seen[-1]}")
     report.table(
         "What the gateway holds when no call is under way",
         ("after so many calls", "calls /s", *Vitals.COLUMNS),

@@ -9,6 +9,8 @@ from typing import Any
 ENDED, QUEUED, UNKNOWN = "same-ended", "same-queued", "same-unknown"
 """Ids of runs: of `same`, of `same_paused`, of neither."""
 
+LINES = "application/x-ndjson"
+
 PAST = "2020-01-01T00:00:00Z"
 
 
@@ -24,6 +26,9 @@ class Exchange:
     account: str = "good"
     """Whether the token is `good`, `bad` or `none`."""
     accept: str = "application/json"
+    only: str = ""
+    """Of the lines of a log, only those with this key are compared: what else is logged is of no
+    interest."""
 
     def __str__(self) -> str:
         """For the eye, and as the name of a test."""
@@ -32,9 +37,15 @@ class Exchange:
         return f"{self.method} {self.path}?{query}{sent} {self.account} {self.accept}"
 
 
-def get(path: str, account: str = "good", accept: str = "application/json", **query: Any) -> Any:
+def get(
+    path: str,
+    account: str = "good",
+    accept: str = "application/json",
+    only: str = "",
+    **query: Any,
+) -> Exchange:
     """A GET."""
-    return Exchange("GET", f"/api/v2{path}", query, account=account, accept=accept)
+    return Exchange("GET", f"/api/v2{path}", query, account=account, accept=accept, only=only)
 
 
 def post(path: str, body: Any, account: str = "good") -> Exchange:
@@ -145,16 +156,16 @@ THEN: Sequence[Exchange] = [
     get(f"{_OF_RUN}/work/xcomEntries/return_value", map_index=1, stringify="false"),
     get(f"{_OF_RUN}/breaks/xcomEntries/return_value", map_index=-1, stringify="false"),
     get(f"{_OF_RUN}/no_such/xcomEntries/return_value", map_index=-1, stringify="false"),
-    get(f"{_RUN}/wait", accept="application/x-ndjson", interval=1),
-    get(f"{_RUN}/wait", accept="application/x-ndjson", interval=1, result=["work", "numbers"]),
-    get(f"{_RUN}/wait", accept="application/x-ndjson", interval=1, result=["breaks"]),
+    get(f"{_RUN}/wait", accept=LINES, interval=1),
+    get(f"{_RUN}/wait", accept=LINES, interval=1, result=["work", "numbers"]),
+    get(f"{_RUN}/wait", accept=LINES, interval=1, result=["breaks"]),
     get(f"{_RUN}/wait", interval=0),
     get(f"/dags/same/dagRuns/{UNKNOWN}/wait", interval=1),
     # Logs
-    get(f"{_OF_RUN}/breaks/logs/1", map_index=-1),
-    get(f"{_OF_RUN}/breaks/logs/1", accept="application/x-ndjson", map_index=-1),
-    get(f"{_OF_RUN}/breaks/logs/9", accept="application/x-ndjson", map_index=-1),
-    get(f"{_OF_RUN}/no_such/logs/1", accept="application/x-ndjson", map_index=-1),
+    get(f"{_OF_RUN}/breaks/logs/1", only="error_detail", map_index=-1),
+    get(f"{_OF_RUN}/breaks/logs/1", accept=LINES, only="error_detail", map_index=-1),
+    get(f"{_OF_RUN}/breaks/logs/9", accept=LINES, map_index=-1),
+    get(f"{_OF_RUN}/no_such/logs/1", accept=LINES, map_index=-1),
     # Ends
     patch(f"/dags/same/dagRuns/{UNKNOWN}", {"state": "failed", "note": "why"}),
     patch(f"/dags/same_paused/dagRuns/{QUEUED}", {"state": "gone"}),
@@ -175,5 +186,6 @@ THEN: Sequence[Exchange] = [
     # Tests alone do that.
     Exchange("DELETE", f"/api/v2/dags/same/dagRuns/{UNKNOWN}"),
     Exchange("DELETE", f"/api/v2{_RUN}"),
+    Exchange("DELETE", f"/api/v2/dags/same_paused/dagRuns/{QUEUED}"),
 ]
 """Asked when the run of `same` has ended, in this order."""

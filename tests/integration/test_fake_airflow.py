@@ -32,7 +32,7 @@ BODIES: dict[str, tuple[Any, Callable[[Run], answers.Body]]] = {
         models.DAGSourceResponse,
         lambda run: answers.dag_source(run.dag, run.version),
     ),
-    "TaskResponse": (models.TaskResponse, lambda run: answers.task(run.version.tasks[0])),
+    "TaskResponse": (models.TaskResponse, lambda run: answers.task(run.dag, run.version.tasks[0])),
     "DAGRunResponse": (models.DAGRunResponse, answers.dag_run),
     "TaskInstanceResponse": (
         models.TaskInstanceResponse,

@@ -13,6 +13,7 @@ from dag_inference import DagInferenceClient
 from dag_inference_server.standalone.airflow import running_airflow
 from dag_inference_server.standalone.progress import Progress
 from e2e.harness import SHELL_ENVIRONMENT, serving
+from e2e.outage import ApiServer
 from versions.older import DAGS, OLDER, OlderAirflow, interpreter
 
 
@@ -37,7 +38,8 @@ def airflow(request: pytest.FixtureRequest) -> Iterator[OlderAirflow]:
         with running_airflow(
             Path(state), [DAGS], 0, Progress(), ending=lambda: None, python=python
         ) as running:
-            yield OlderAirflow(release, running.url, running.password)
+            (server,) = [part for part in running.components if part.name == "api-server"]
+            yield OlderAirflow(release, running.url, running.password, ApiServer(server))
             assert running.problem() is None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dag_inference_server.standalone.airflow import USER
 from e2e.harness import ROOT, SHELL_ENVIRONMENT
+from e2e.outage import ApiServer
 from e2e.ui import AirflowUi
 
 OLDER = ("3.1", "3.2")
@@ -30,6 +31,7 @@ class OlderAirflow:
     release: str
     url: str
     password: str
+    api_server: ApiServer
 
     @property
     def settings(self) -> dict[str, str]:

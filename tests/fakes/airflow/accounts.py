@@ -35,6 +35,8 @@ class Accounts:
     def token(self, request: Request) -> Reply:
         """`POST /auth/token`."""
         body = json.loads(request.body)
+        if not {"username", "password"} <= body.keys():
+            raise Refusal(422, "Field required")
         if not body.get("username") or not body.get("password"):
             raise Refusal(400, "Username and password must be provided")
         if (body["username"], body["password"]) != (self.username, self.password):

@@ -73,17 +73,14 @@ def dag_details(of: Dag) -> Body:
         "start_date": None,
         "end_date": None,
         "is_paused_upon_creation": None,
-        "params": {
-            name: {"value": None, "schema": {}, "description": None, "source": "dag", **param}
-            for name, param in of.params.items()
-        },
+        "params": _params(of, None),
         "render_template_as_native_obj": False,
         "template_search_path": None,
         "timezone": "UTC",
         "last_parsed": stamp(of.last_parsed_time),
         "default_args": {},
         "rerun_with_latest_version": None,
-        "owner_links": None,
+        "owner_links": {},
         "is_favorite": False,
         "active_runs_count": sum(run.state == "running" for run in of.runs.values()),
         "concurrency": 16,
@@ -115,7 +112,13 @@ def dag_source(of: Dag, version: Version) -> Body:
     }
 
 
-def task(task: Task) -> Body:
+def _params(of: Dag, source: str | None) -> Body:
+    """Those of a DAG, which its tasks have, too, and say where from."""
+    nothing: Body = {"value": None, "schema": {}, "description": None, "source": source}
+    return {name: {**nothing, **param} for name, param in of.params.items()}
+
+
+def task(of: Dag, task: Task) -> Body:
     """`TaskResponse`."""
     return {
         "task_id": task.task_id,
@@ -141,7 +144,7 @@ def task(task: Task) -> Body:
         "downstream_task_ids": sorted(task.downstream),
         "doc_md": None,
         "operator_name": "EmptyOperator",
-        "params": {},
+        "params": _params(of, "dag"),
         "class_ref": {
             "module_path": "airflow.providers.standard.operators.empty",
             "class_name": "EmptyOperator",
@@ -164,7 +167,7 @@ def dag_run(run: Run) -> Body:
         "data_interval_start": None,
         "data_interval_end": None,
         "run_after": stamp(run.run_after),
-        "last_scheduling_decision": None,
+        "last_scheduling_decision": stamp(run.start_date),
         "run_type": "manual",
         "state": run.state,
         "triggered_by": "rest_api",
@@ -205,9 +208,9 @@ def task_instance(run: Run, instance: TaskInstance) -> Body:
         "priority_weight": 1,
         "operator": "EmptyOperator",
         "operator_name": "EmptyOperator",
-        "queued_when": None,
-        "scheduled_when": None,
-        "pid": None,
+        "queued_when": stamp(instance.start_date) if instance.try_number else None,
+        "scheduled_when": stamp(instance.start_date) if instance.try_number else None,
+        "pid": 1 if instance.try_number else None,
         "executor": None,
         "executor_config": "{}",
         "note": None,
@@ -239,7 +242,16 @@ def xcom(run: Run, task_id: str, map_index: int) -> Body:
 def task_log(run: Run, task_id: str, map_index: int, try_number: int) -> Body:
     """`TaskInstancesLogResponse`."""
     entries = run.logs.get((task_id, map_index, try_number), [])
-    return {"content": task_logs.lines(entries), "continuation_token": None}
+    instance = run.instances[task_id, map_index]
+    of = {
+        "dag_id": run.dag.dag_id,
+        "run_id": run.run_id,
+        "task_id": task_id,
+        "map_index": map_index,
+        "try_number": try_number,
+        "ti_id": instance.id,
+    }
+    return {"content": task_logs.lines(entries, of), "continuation_token": None}
 
 
 def event(run: Run, event: Event) -> Body:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from fakes.airflow import answers, task_logs
-from fakes.airflow.state import Dag, Run, TaskInstance, Version
+from fakes.airflow.state import FINISHED, RUNNING, Dag, Run, TaskInstance, Version
 from fakes.airflow.wire import Reply, Request
 
 T = TypeVar("T")
@@ -70,7 +70,16 @@ def refusal_reply(refusal: Refusal) -> Reply:
     return json_reply({"detail": refusal.detail}, refusal.status)
 
 
+def invalid(kind: str, where: list[object], message: str = "It is none") -> dict[str, object]:
+    """One thing that is wrong with a request, as FastAPI tells it."""
+    return {"type": kind, "loc": where, "msg": message, "input": None}
+
+
 RUN_ID = re.compile(r"^[A-Za-z0-9_.~:+-]+$")
+FINAL = ("success", "failed")
+RUN_STATES = frozenset({"queued", "running", *FINAL})
+TASK_STATES = frozenset({*RUNNING, *FINISHED, "none", "scheduled", "queued", "restarting"})
+TASK_STATES |= {"up_for_retry"}
 PAGE = 100
 DEFAULT_PAGE = 50
 
@@ -86,18 +95,16 @@ class Routes:
 
     def version(self, _: Request) -> Reply:
         """`GET /version`."""
-        return json_reply({"version": self._version, "git_version": None})
+        return json_reply({"version": self._version, "git_version": f".release:{self._version}"})
 
     def health(self, _: Request) -> Reply:
         """`GET /monitor/health`."""
-        return json_reply(
-            {
-                "metadatabase": {"status": "healthy"},
-                "scheduler": {"status": "healthy", "latest_scheduler_heartbeat": None},
-                "triggerer": {"status": "healthy", "latest_triggerer_heartbeat": None},
-                "dag_processor": {"status": "healthy", "latest_dag_processor_heartbeat": None},
-            }
-        )
+        now = answers.stamp(datetime.now(UTC))
+        parts = {
+            part: {"status": "healthy", f"latest_{part}_heartbeat": now}
+            for part in ("scheduler", "triggerer", "dag_processor")
+        }
+        return json_reply({"metadatabase": {"status": "healthy"}, **parts})
 
     def dags(self, request: Request) -> Reply:
         """`GET /dags`."""
@@ -119,8 +126,9 @@ class Routes:
 
     def tasks(self, _: Request, dag_id: str) -> Reply:
         """`GET /dags/{dag_id}/tasks`, of the newest version."""
-        tasks = sorted(self._dag(dag_id).latest.tasks, key=lambda task: task.task_id)
-        rows = [answers.task(task) for task in tasks]
+        dag = self._dag(dag_id)
+        tasks = sorted(dag.latest.tasks, key=lambda task: task.task_id)
+        rows = [answers.task(dag, task) for task in tasks]
         return json_reply({"tasks": rows, "total_entries": len(rows)})
 
     def source(self, request: Request, dag_id: str) -> Reply:
@@ -183,9 +191,11 @@ class Routes:
         """`PATCH /dags/{dag_id}/dagRuns/{run_id}`; of the states, only the final ones."""
         run = self._run(dag_id, run_id)
         body: dict[str, Any] = json.loads(request.body)
+        if body.get("state") not in (None, "queued", *FINAL):
+            raise Refusal(422, [invalid("enum", ["body", "state"])])
         mask = request.query.get("update_mask", tuple(body))
         note = body.get("note") if "note" in mask else None
-        if "state" in mask and body.get("state") in {"success", "failed"}:
+        if "state" in mask and body.get("state") in FINAL:
             run.mark(body["state"], note)
         elif note is not None:
             run.note = note
@@ -206,7 +216,12 @@ class Routes:
     def runs(self, request: Request, dag_id: str) -> Reply:
         """`GET /dags/{dag_id or ~}/dagRuns`."""
         dags = self._dags.values() if dag_id == "~" else [self._dag(dag_id)]
-        wanted = _Filter(request, knows_ids=True, knows_prefixes=self._numbers >= (3, 2, 2))
+        wanted = _Filter(
+            request,
+            states=RUN_STATES,
+            knows_ids=True,
+            knows_prefixes=self._numbers >= (3, 2, 2),
+        )
         found = [
             run
             for dag in dags
@@ -236,6 +251,7 @@ class Routes:
     def _instances(self, request: Request, runs: Iterable[Run]) -> Reply:
         wanted = _Filter(
             request,
+            states=TASK_STATES,
             knows_ids=self._numbers >= (3, 2),
             knows_prefixes=self._numbers >= (3, 2, 2),
         )
@@ -303,13 +319,16 @@ class Routes:
         """`GET /dags/{dag_id}/dagRuns/{run_id}/wait`: all lines at once, at the end."""
         run = self._run(dag_id, run_id)
         interval = float(_one(request, "interval") or 1)
+        if interval <= 0:
+            raise Refusal(422, [invalid("greater_than", ["query", "interval"])])
         of_tasks = request.query.get("result", ())
         lines = [answers.results(run, of_tasks)]
         while not run.is_final:
             await asyncio.sleep(interval)
             lines.append(answers.results(run, of_tasks))
         body = "".join(f"{json.dumps(line)}\n" for line in lines)
-        return Reply(200, body.encode(), {"content-type": "application/x-ndjson"})
+        # A stream, of which Airflow does not say what it is of.
+        return Reply(200, body.encode())
 
     def events(self, request: Request) -> Reply:
         """`GET /eventLogs`, of one run."""
@@ -323,7 +342,7 @@ class Routes:
             if event.event in kinds and (after is None or event.when > after)
         ]
         rows = [answers.event(run, event) for event in _page(found, request) if run]
-        return json_reply(answers.page("event_logs", rows, len(found)))
+        return json_reply({"event_logs": rows, "total_entries": len(found)})
 
     def _dag(self, dag_id: str) -> Dag:
         if dag_id not in self._dags:
@@ -347,8 +366,18 @@ def _play(run: Run) -> None:
 class _Filter:
     """The filters of a listing. A parameter that is not known has no effect."""
 
-    def __init__(self, request: Request, *, knows_ids: bool, knows_prefixes: bool) -> None:
-        self._states = [None if s == "none" else s for s in request.query.get("state", ())]
+    def __init__(
+        self,
+        request: Request,
+        *,
+        states: Collection[str],
+        knows_ids: bool,
+        knows_prefixes: bool,
+    ) -> None:
+        asked = request.query.get("state", ())
+        if not states >= {*asked}:
+            raise Refusal(422, f"Invalid value for state. Valid values are {', '.join(states)}")
+        self._states = [None if state == "none" else state for state in asked]
         self._task_ids = request.query.get("task_id", ())
         self.updated_at_gte = _moment(request, "updated_at_gte")
         self._run_after_gte = _moment(request, "run_after_gte")
@@ -385,18 +414,28 @@ def _prefixes(pattern: str) -> Iterator[str]:
 
 
 def _page(rows: Sequence[T], request: Request) -> Sequence[T]:
-    offset = int(_one(request, "offset") or 0)
-    limit = min(int(_one(request, "limit") or DEFAULT_PAGE), PAGE)
-    return rows[offset : offset + limit]
+    offset, limit = _number(request, "offset", 0), _number(request, "limit", DEFAULT_PAGE)
+    return rows[offset : offset + min(limit, PAGE)]
 
 
 def _one(request: Request, name: str) -> str | None:
     return next(iter(request.query.get(name, ())), None)
 
 
+def _number(request: Request, name: str, otherwise: int) -> int:
+    text = _one(request, name) or str(otherwise)
+    if not text.isdecimal():
+        raise Refusal(422, [invalid("int_parsing", ["query", name], "Input should be an integer")])
+    return int(text)
+
+
 def _moment(request: Request, name: str) -> datetime | None:
     text = _one(request, name)
-    return datetime.fromisoformat(text) if text else None
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError as error:
+        wrong = invalid("datetime_from_date_parsing", ["query", name])
+        raise Refusal(422, [wrong]) from error
 
 
 def _trigger_body(text: bytes) -> dict[str, Any]:
@@ -404,25 +443,23 @@ def _trigger_body(text: bytes) -> dict[str, Any]:
     try:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Refusal(422, [_invalid("json_invalid", ["body", 0], "JSON decode error")]) from error
+        raise Refusal(422, [invalid("json_invalid", ["body", 0], "JSON decode error")]) from error
     known = {"dag_run_id", "data_interval_start", "data_interval_end", "logical_date"}
     known |= {"run_after", "conf", "note", "partition_key"}
     wrong = [
-        _invalid("extra_forbidden", ["body", key], "Extra inputs are not permitted")
+        invalid("extra_forbidden", ["body", key], "Extra inputs are not permitted")
         for key in body
         if key not in known
     ]
     if "logical_date" not in body:
-        wrong.append(_invalid("missing", ["body", "logical_date"], "Field required"))
+        wrong.append(invalid("missing", ["body", "logical_date"], "Field required"))
     if not isinstance(body.get("conf", {}), dict | None):
-        wrong.append(_invalid("dict_type", ["body", "conf"], "Input should be a valid dictionary"))
+        wrong.append(invalid("dict_type", ["body", "conf"], "Input should be a valid dictionary"))
     if wrong:
         raise Refusal(422, wrong)
     return dict(body)
 
 
-def _invalid(kind: str, where: list[object], message: str) -> dict[str, object]:
-    return {"type": kind, "loc": where, "msg": message, "input": None}
 
 
 Answer: TypeAlias = Callable[..., Reply | Awaitable[Reply]]

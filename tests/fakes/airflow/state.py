@@ -268,8 +268,11 @@ class Run:
                 teardowns_wait = True
             else:
                 self._write(instance, state if instance.state in RUNNING else "skipped")
+                instance.start_date = instance.start_date or instance.end_date
         if not teardowns_wait:
-            self.end(state)
+            # One that has not started is not said to have.
+            self.state = state
+            self.end_date = self._written()
         self.updated_at = self._written()
 
     def mark_task(self, task_id: str, state: str) -> None:

@@ -23,13 +23,13 @@ class Entry:
     raised: BaseException | None = None
 
 
-def lines(entries: Sequence[Entry]) -> list[Line]:
-    """A log as the API tells it: where it lies, and then what was logged."""
+def lines(entries: Sequence[Entry], of: Line) -> list[Line]:
+    """A log as the API tells it: where it lies, and then what was logged, each with what it is `of`."""
     return [
         {"timestamp": None, "event": "::group::Log message source details"},
         {"timestamp": None, "event": "/opt/airflow/logs/attempt=1.log"},
         {"timestamp": None, "event": "::endgroup::"},
-        *map(_line, entries),
+        *(_line(entry) | of for entry in entries),
     ]
 
 

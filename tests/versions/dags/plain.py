@@ -26,6 +26,17 @@ def one_task():
 
 
 @dag(schedule=None)
+def echoes():
+    """What it was called with, when its pool is open."""
+
+    @task(pool="echoes")
+    def echo():
+        return get_current_context()["dag_run"].conf
+
+    echo()
+
+
+@dag(schedule=None)
 def held_teardown():
     @task
     def answer():
@@ -74,6 +85,7 @@ def one_at_a_time():
 
 
 one_task()
+echoes()
 held_teardown()
 held_clean_up()
 raises()
