@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,16 @@ gateway says when to come back, it is that instead. The tokens are for one proce
 gateway: a hundred calls may fail at once and all be repeated, and an outage ends the repeats.
 """
 
+_BALANCED = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "dag_inference.v1.DagInference"},
+}
+"""What is added where several gateways are behind one name: each gets its share of the calls,
+unless its own health says that it goes away (gRFC A17)."""
+
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # The gateway has a limit of its own, and an error for it that says more.
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", SERVICE_CONFIG),
     # What is larger is not repeated: by default 256 KiB, and a conf may have 4 MiB.
     ("grpc.per_rpc_retry_buffer_size", 5 * 1024 * 1024),
     # Between two tries to connect, a channel does not see that its gateway is back: by default
@@ -44,8 +51,12 @@ def check_target(target: str) -> str:
     return target
 
 
-def channel_options(options: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
+def channel_options(
+    options: Sequence[tuple[str, Any]], *, balanced: bool = False
+) -> Sequence[tuple[str, Any]]:
     """The caller's options, and of ours those that it does not set."""
+    config = json.dumps(json.loads(SERVICE_CONFIG) | _BALANCED) if balanced else SERVICE_CONFIG
+    ours = (*_OPTIONS, ("grpc.service_config", config))
     # gRPC would take the first of two.
     named = {name for name, _ in options}
-    return (*(option for option in _OPTIONS if option[0] not in named), *options)
+    return (*(option for option in ours if option[0] not in named), *options)

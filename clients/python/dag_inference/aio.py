@@ -49,6 +49,7 @@ class AsyncDagInferenceClient:
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
         reattach: bool = True,
+        balanced: bool = False,
     ) -> None:
         """Open a channel; the connection is made by the first call.
 
@@ -62,9 +63,15 @@ class AsyncDagInferenceClient:
                 the client's own; `("grpc.enable_retries", 0)` ends all repeats.
             reattach: Whether a call that loses its gateway goes on by itself, as
                 `wait` or `watch`, once its run is known to exist.
+            balanced: Whether the target names several gateways that are to share the
+                calls, as `dns:///` and `ipv4:HOST:PORT,HOST:PORT` can: one that goes
+                away or is not ready gets none. Not for a proxy: its one answer on
+                health is that of a single gateway behind it.
         """
         self._target = target
-        self._channel = channel or _open(target, credentials, options)
+        self._channel = channel or _open(
+            target, credentials, channel_options(options, balanced=balanced)
+        )
         self._owns_channel = channel is None
         self._reattach = reattach
 
@@ -313,10 +320,9 @@ class AsyncDagInferenceClient:
 def _open(
     target: str,
     credentials: grpc.ChannelCredentials | None,
-    options: Sequence[tuple[str, Any]],
+    arguments: Sequence[tuple[str, Any]],
 ) -> grpc.aio.Channel:
     check_target(target)
-    arguments = channel_options(options)
     if credentials is None:
         return grpc.aio.insecure_channel(target, arguments)
     return grpc.aio.secure_channel(target, credentials, arguments)

@@ -1,7 +1,8 @@
-"""Two gateways before one Airflow, and an Envoy before the two."""
+"""Two gateways before one Airflow, one that goes away, and an Envoy before two."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import grpc
 import pytest
 
+from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import FakeAirflow
+from gateway_process import GatewayProcess, gateway_process
 from integration.gateway import Gateway, running, settings_for
 from integration.mesh.envoy import Envoy, envoy
 
@@ -28,6 +31,27 @@ async def gateways(
         await first.ready()
         await second.ready()
         yield first, second
+
+
+@pytest.fixture
+def delay() -> str:
+    """`SHUTDOWN_DELAY` of the one that goes. Envoy needs up to three seconds to notice."""
+    return "4"
+
+
+@pytest.fixture
+async def goes(airflow: FakeAirflow, delay: str) -> AsyncIterator[GatewayProcess]:
+    """A gateway in a process of its own, which can be killed."""
+    settings = {
+        "AIRFLOW_URL": airflow.url,
+        "AIRFLOW_USERNAME": airflow.accounts.username,
+        "AIRFLOW_PASSWORD": airflow.accounts.password,
+        "SHUTDOWN_DELAY": delay,
+        "SHUTDOWN_GRACE": "2",
+    }
+    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
+    async with gateway_process({"PATH": os.environ["PATH"], **named}) as process:
+        yield process
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,34 +13,12 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
-from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow
-from gateway_process import GatewayProcess, gateway_process
+from gateway_process import GatewayProcess
 from integration.gateway import Gateway
 from integration.mesh.envoy import Envoy, envoy
 from integration.mesh.load import load, takes_a_while
 from integration.waiting import eventually
-
-
-@pytest.fixture
-def delay() -> str:
-    """`SHUTDOWN_DELAY` of the one that goes. Envoy needs up to three seconds to notice."""
-    return "4"
-
-
-@pytest.fixture
-async def goes(airflow: FakeAirflow, delay: str) -> AsyncIterator[GatewayProcess]:
-    """A gateway in a process of its own, which can be killed."""
-    settings = {
-        "AIRFLOW_URL": airflow.url,
-        "AIRFLOW_USERNAME": airflow.accounts.username,
-        "AIRFLOW_PASSWORD": airflow.accounts.password,
-        "SHUTDOWN_DELAY": delay,
-        "SHUTDOWN_GRACE": "2",
-    }
-    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
-    async with gateway_process({"PATH": os.environ["PATH"], **named}) as process:
-        yield process
 
 
 @pytest.fixture
