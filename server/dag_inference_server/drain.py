@@ -67,7 +67,7 @@ class Drain:
             grace: Seconds after that, in which calls in flight may go on.
         """
         now = asyncio.get_running_loop().time
-        await self._health.set_serving(False)
+        self._health.set_serving(False)
         await _first(delay, self._hurry.wait())
         start = now()
         self._admission.close()
@@ -75,14 +75,17 @@ class Drain:
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.
         stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))
-        cut_off = start + grace - min(max(_LAST_WORDS, _A_WORD * self._rpcs.count), grace / 4)
-        await _first(cut_off - now(), self._hurry.wait(), self._rpcs.quiet())
+        words = max(min(max(_LAST_WORDS, _A_WORD * self._rpcs.count), grace / 4), _FLUSH)
+        await _first(start + grace - words - now(), self._hurry.wait(), self._rpcs.quiet())
         if left := self._rpcs.count:
             log.warning("calls_cut_off", calls=left)
         # It is the gateway that leaves its callers: their runs go on.
         self._attendance.close()
         await self._invocations.end_all()
-        await _first(max(start + grace - now(), _FLUSH), self._rpcs.quiet())
+        await _first(words / 2, self._rpcs.quiet())
+        # What does not wait for a run, and answers that are still being made.
+        self._rpcs.cut_off()
+        await _first(words / 2, self._rpcs.quiet())
         await self._server.stop(_FLUSH)
         await stopping
         await self._attendance.finish(_ENDINGS)

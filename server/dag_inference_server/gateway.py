@@ -211,7 +211,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         ),
         server,
     )
-    await health.add_to(server)
+    health.add_to(server)
     add_tools(server, settings)
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -282,6 +282,6 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
         wait=wait_random_exponential(multiplier=0.5, max=5),
     )
     version: str = await retrying(first_answer)
-    await health.set_serving(True)
+    health.set_serving(True)
     ready.set()
     log.info("airflow_ready", version=version)

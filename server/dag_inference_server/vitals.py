@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -25,7 +25,7 @@ _NEEDED = ("metadatabase", "scheduler")
 class Vitals:
     """Asks now and then, and remembers the answer."""
 
-    def __init__(self, api: AirflowApi, tell: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, api: AirflowApi, tell: Callable[[bool], None]) -> None:
         """Know nothing yet; `tell` whether Airflow is well after each look."""
         self._api = api
         self._tell = tell
@@ -57,5 +57,5 @@ class Vitals:
                     log.info("airflow_is_well")
                 else:
                     log.warning("airflow_is_ill", ill=ill)
-            await self._tell(self.is_well)
+            self._tell(self.is_well)
             await asyncio.sleep(pause)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
+from fakes.http2 import taking_nothing
 from integration.gateway import Gateway, running, settings_for
 from integration.run_ids import ours
 from integration.statuses import failure
@@ -185,6 +186,47 @@ async def test_a_second_signal_gives_no_more_time(airflow: FakeAirflow, gateway:
     failed = await failure(call)
 
     assert failed.reason == "SHUTTING_DOWN"
+
+
+@pytest.mark.parametrize("settings", [{"shutdown_grace": 600}])
+@pytest.mark.parametrize("method", ["Cancel", "ListDags"])
+async def test_what_waits_for_no_run_is_told_as_well(
+    airflow: FakeAirflow, gateway: Gateway, method: str
+) -> None:
+    """Whatever of the service is under way gets a coded answer, after a second signal at once."""
+    await gateway.ready()
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    airflow.faults.add(faults.hanging(), Kind.PATCH_RUN)
+    airflow.faults.add(faults.hanging(), Kind.DAGS)
+    request: Any = pb.ListDagsRequest()
+    if method == "Cancel":
+        request = pb.CancelRequest(dag_id="dag", run_id=run.run_id)
+    call = getattr(gateway.stub, method)(request, timeout=100)
+    await eventually(lambda: airflow.count(Kind.PATCH_RUN) + airflow.count(Kind.DAGS))
+
+    gateway.end()
+    await failure(gateway.stub.Invoke(REQUEST, timeout=5))
+    gateway.serving.hurry()
+    failed = await failure(call)
+
+    assert failed.reason == "SHUTTING_DOWN"
+    assert failed.metadata.get("run_id") == (run.run_id if method == "Cancel" else None)
+
+
+async def test_nobody_who_reads_nothing_holds_it_up(airflow: FakeAirflow) -> None:
+    """Health says that it goes away, and new calls are refused, whoever watches and is deaf."""
+    async with (
+        AsyncExitStack() as deaf,
+        asyncio.timeout(30),
+        running(settings_for(airflow, shutdown_grace=1)) as gateway,
+    ):
+        await gateway.ready()
+        watch = taking_nothing(gateway.serving.port, "/grpc.health.v1.Health/Watch")
+        await deaf.enter_async_context(watch)
+        gateway.end()
+        refused = await failure(gateway.stub.Invoke(REQUEST, timeout=5))
+
+    assert refused.reason == "SHUTTING_DOWN"
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 600}])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from inspect import isasyncgenfunction
 from typing import Any, TypeAlias
 
 import grpc
 
 Answering: TypeAlias = Callable[..., Awaitable[Any]]
-"""Answers with what it returns, or with what it writes to its context."""
+"""Answers with what it returns."""
 Streaming: TypeAlias = Callable[..., AsyncIterator[Any]]
 """Answers with what it yields."""
 
@@ -23,8 +22,6 @@ class Wraps:
     """One request, one response."""
     stream: Callable[[Streaming], Streaming]
     """One request, responses that are yielded."""
-    writing: Callable[[Answering], Answering] | None = None
-    """One request, responses that are written, as the health service does."""
     both: Callable[[Streaming], Streaming] | None = None
     """Requests and responses."""
 
@@ -41,8 +38,11 @@ def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | N
                 handler.unary_unary,
             )
         case False, True:
-            make, serve = grpc.unary_stream_rpc_method_handler, handler.unary_stream
-            wrap = wraps.stream if isasyncgenfunction(serve) else wraps.writing
+            make, wrap, serve = (
+                grpc.unary_stream_rpc_method_handler,
+                wraps.stream,
+                handler.unary_stream,
+            )
         case True, True:
             make, wrap, serve = (
                 grpc.stream_stream_rpc_method_handler,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import grpc
 from async_lru import alru_cache
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference.v1 import dag_inference_pb2 as pb
@@ -48,28 +48,42 @@ class Health:
             is_callable: Whether a DAG can be called now. Raises `DagNotFound` and `DagNotAllowed`,
                 and what Airflow does not tell, as errors of the contract.
         """
-        self._servicer = _Servicer(self._of_dag)
         self._is_callable = is_callable
-        self._airflow_is_well = False
         self._dags = alru_cache(maxsize=1024, ttl=_DAG_EVERY)(self._look_up)
-        self.is_serving = False
+        self._statuses: dict[str, _Value] = dict.fromkeys((*_NAMES, _AIRFLOW), _Status.NOT_SERVING)
+        self.news = asyncio.Event()
+        """Set when anything has changed; there is a new one after that."""
 
-    async def add_to(self, server: grpc.aio.Server) -> None:
+    def add_to(self, server: grpc.aio.Server) -> None:
         """Answer health checks on this server."""
-        await self.set_serving(False)
-        await self.set_airflow(False)
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(_Servicer(self), server)
 
-    async def set_serving(self, serving: bool) -> None:
+    @property
+    def is_serving(self) -> bool:
+        """Whether calls are served."""
+        return bool(self._statuses[""] == _Status.SERVING)
+
+    def set_serving(self, serving: bool) -> None:
         """Say whether calls are served."""
-        self.is_serving = serving
-        for name in _NAMES:
-            await self._servicer.set(name, _status(serving))
+        self._set(dict.fromkeys(_NAMES, _status(serving)))
 
-    async def set_airflow(self, is_well: bool) -> None:
+    def set_airflow(self, is_well: bool) -> None:
         """Say whether Airflow is well."""
-        self._airflow_is_well = is_well
-        await self._servicer.set(_AIRFLOW, _status(is_well))
+        self._set({_AIRFLOW: _status(is_well)})
+
+    def _set(self, statuses: dict[str, _Value]) -> None:
+        """Nobody is waited for: who watches may be slow, or not read at all."""
+        if self._statuses == (now := self._statuses | statuses):
+            return
+        self._statuses = now
+        self.news.set()
+        self.news = asyncio.Event()
+
+    async def of(self, name: str) -> _Value:
+        """What is said under a name."""
+        if name.startswith(_DAG):
+            return await self._of_dag(name.removeprefix(_DAG))
+        return self._statuses.get(name, _Status.SERVICE_UNKNOWN)
 
     async def is_dag_ready(self, dag_id: str) -> bool:
         """Whether a DAG can be called: served here, known, not paused, not broken, Airflow well."""
@@ -79,7 +93,7 @@ class Health:
         """How a DAG does: served here, known, not paused, not broken, Airflow well."""
         if not is_id(dag_id):
             return _Status.SERVICE_UNKNOWN
-        if not self.is_serving or not self._airflow_is_well:
+        if not self.is_serving or self._statuses[_AIRFLOW] != _Status.SERVING:
             return _Status.NOT_SERVING
         return await self._dags(dag_id)
 
@@ -92,37 +106,39 @@ class Health:
             return _Status.NOT_SERVING
 
 
-class _Servicer(health_aio.HealthServicer):
-    """The library's, with the names of DAGs, which nobody sets."""
+class _Servicer(health_pb2_grpc.HealthServicer):
+    """Says it, once or again and again.
 
-    def __init__(self, of_dag: Callable[[str], Awaitable[_Value]]) -> None:
-        super().__init__()
-        self._of_dag = of_dag
+    Not the library's: its `set` waits for everybody who watches, and one who does not read would
+    hold up the end of the gateway (grpcio-health-checking 1.85, `_async.py`).
+    """
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> health_pb2.HealthCheckResponse:
-        if not request.service.startswith(_DAG):
-            answer: health_pb2.HealthCheckResponse = await super().Check(request, context)
-            return answer
-        status = await self._of_dag(request.service.removeprefix(_DAG))
+        status = await self._health.of(request.service)
         if status == _Status.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such DAG is served here")
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing of that name is served here")
         return _Status(status=status)
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
-    ) -> None:
-        if not request.service.startswith(_DAG):
-            await super().Watch(request, context)
-            return
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         told = None
+        # Of a DAG, nobody brings the news.
+        every = _DAG_EVERY if request.service.startswith(_DAG) else None
         while True:
-            status = await self._of_dag(request.service.removeprefix(_DAG))
+            news = self._health.news
+            status = await self._health.of(request.service)
             if status != told:
-                await context.write(_Status(status=status))
+                yield _Status(status=status)
             told = status
-            await asyncio.sleep(_DAG_EVERY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await news.wait()
 
 
 def _status(serving: bool) -> _Value:

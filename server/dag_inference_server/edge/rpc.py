@@ -7,15 +7,16 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import grpc
 import structlog
 
-from dag_inference.errors import DagInferenceError, GatewayBug, Subject
+from dag_inference.errors import DagInferenceError, GatewayBug, ShuttingDown, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.status import abort, shortened
+from dag_inference_server.invocation.admission import RETRY_AFTER
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +133,7 @@ class Rpcs:
         """Set when the gateway goes away: for RPCs that do not end by themselves."""
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._bounds: set[asyncio.Timeout] = set()
 
     @asynccontextmanager
     async def serve(
@@ -141,12 +143,37 @@ class Rpcs:
         self.count += 1
         self._quiet.clear()
         try:
-            async with rpc(method, context) as told:
+            async with rpc(method, context) as told, self._bounded(told):
                 yield told
         finally:
             self.count -= 1
             if not self.count:
                 self._quiet.set()
+
+    @asynccontextmanager
+    async def _bounded(self, told: Rpc) -> AsyncIterator[None]:
+        bound = asyncio.timeout(None)
+        self._bounds.add(bound)
+        try:
+            async with bound:
+                yield
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise ShuttingDown(
+                "the gateway is going away, and what was asked for may have been done or not",
+                subject=told.subject,
+                retry_after=RETRY_AFTER,
+            ) from None
+        finally:
+            self._bounds.discard(bound)
+
+    def cut_off(self) -> None:
+        """End all that are under way with `ShuttingDown`."""
+        for bound in self._bounds:
+            # One that has just ended by itself cannot be.
+            with suppress(RuntimeError):
+                bound.reschedule(asyncio.get_running_loop().time())
 
     async def quiet(self) -> None:
         """Wait until none is under way."""

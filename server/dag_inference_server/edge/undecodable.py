@@ -46,7 +46,7 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         unary, stream = partial(_unary, method), partial(_stream, method)
         return wrapped(
             handler,
-            Wraps(unary, stream, writing=unary, both=partial(_both, method)),
+            Wraps(unary, stream, both=partial(_both, method)),
             self._forgiving(handler.request_deserializer),
         )
 

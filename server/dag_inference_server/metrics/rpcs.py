@@ -90,7 +90,6 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         wraps = Wraps(
             partial(_unary, method),
             partial(_stream, method),
-            writing=partial(_writing, method),
             both=partial(_both, method),
         )
         return wrapped(handler, wraps)
@@ -148,15 +147,6 @@ def _stream(method: _Method, serve: Streaming) -> Streaming:
     return counted
 
 
-def _writing(method: _Method, serve: Answering) -> Answering:
-    async def counted(request: Any, context: Any) -> Any:
-        with method.rpc(context):
-            method.received.inc()
-            return await serve(request, _Writing(context, method))
-
-    return counted
-
-
 def _both(method: _Method, serve: Streaming) -> Streaming:
     async def counted(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         async def received() -> AsyncIterator[Any]:
@@ -170,21 +160,6 @@ def _both(method: _Method, serve: Streaming) -> Streaming:
                 yield response
 
     return counted
-
-
-class _Writing:
-    """A context that counts what is written to it."""
-
-    def __init__(self, context: Any, method: _Method) -> None:
-        self._context = context
-        self._method = method
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    async def write(self, message: Any) -> None:
-        self._method.sent.inc()
-        await self._context.write(message)
 
 
 def _kind(client_streams: bool, server_streams: bool) -> str:

@@ -460,8 +460,6 @@ def _trigger_body(text: bytes) -> dict[str, Any]:
     return dict(body)
 
 
-
-
 Answer: TypeAlias = Callable[..., Reply | Awaitable[Reply]]
 
 _RUN = r"/dags/([^/]+)/dagRuns/([^/]+)"
