@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -116,107 +116,112 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         CannotListen: The address is taken, or none of this machine's.
         CannotTrace: Traces are wanted, and the extra for them is not installed.
     """
-    registry = CollectorRegistry()
-    traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
-    is_measured = settings.metrics_listen != "off"
-    metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
-    breaker = Breaker()
-    transport = connect(
-        settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()
-    )
-    api = AirflowApi(transport)
-    run_ids = RunIds(settings.run_id_prefix)
-    listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
-    watcher = Watcher(
-        api,
-        listings,
-        Pace(settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old),
-        metrics,
-    )
-    serves = _allow(settings.dags)
-    catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
-    reports = FailureReports(
-        api,
-        FailureCodes(settings.task_codes, settings.exception_codes),
-        reads_logs=settings.task_exceptions,
-    )
-    attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
-    admission = Admission(
-        CallLimits(
-            settings.max_calls,
-            settings.max_calls_per_dag,
-            settings.max_triggers,
-            may_be_hopeless=not settings.refuse_hopeless,
-        ),
-        breaker,
-    )
-    invocations = Invocations(
-        api,
-        catalog,
-        watcher,
-        run_ids,
-        values=Values(transport),
-        read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
-        reports=reports,
-        admission=admission,
-        attendance=attendance,
-        timeouts=timeouts,
-        observer=Observers(metrics, *traces.observers),
-        trace_id=traces.trace_id,
-    )
-    interceptors = list(traces.interceptors)
-    if is_measured:
-        interceptors.append(RpcMetrics(registry, services(settings)))
-    health, server = Health(catalog.is_callable), make_server(settings, interceptors)
-    ready = asyncio.Event()
-    vitals = Vitals(api, health.set_airflow)
-    metrics.show(
-        lambda: Now(
-            invocations.stages(),
-            admission.rejections,
-            watcher.tracked,
-            watcher.news_age,
-            vitals.components,
-            breaker.is_open,
-        ),
-        registry,
-    )
-    rpcs = Rpcs()
-    drain = Drain(server, health, admission, invocations, attendance, rpcs=rpcs)
-    limits = Limits(
-        default_deadline=settings.default_deadline,
-        max_deadline=settings.max_deadline,
-        allow_result_task_ids=settings.allow_result_task_ids,
-    )
-    pb_grpc.add_DagInferenceServicer_to_server(
-        DagInferenceServicer(
-            invocations,
+    async with AsyncExitStack() as ends:
+        registry = CollectorRegistry()
+        traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
+        ends.push_async_callback(traces.close)
+        is_measured = settings.metrics_listen != "off"
+        metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
+        breaker = Breaker()
+        transport = connect(
+            settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()
+        )
+        ends.push_async_callback(transport.close)
+        api = AirflowApi(transport)
+        run_ids = RunIds(settings.run_id_prefix)
+        listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
+        watcher = Watcher(
+            api,
+            listings,
+            Pace(
+                settings.poll_interval_min, settings.poll_interval_max, settings.poll_interval_old
+            ),
+            metrics,
+        )
+        serves = _allow(settings.dags)
+        catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
+        reports = FailureReports(
+            api,
+            FailureCodes(settings.task_codes, settings.exception_codes),
+            reads_logs=settings.task_exceptions,
+        )
+        attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
+        admission = Admission(
+            CallLimits(
+                settings.max_calls,
+                settings.max_calls_per_dag,
+                settings.max_triggers,
+                may_be_hopeless=not settings.refuse_hopeless,
+            ),
+            breaker,
+        )
+        invocations = Invocations(
+            api,
             catalog,
-            DagListing(api, serves),
-            Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
-            limits,
-            rpcs=rpcs,
-            heartbeat_interval=settings.heartbeat_interval,
-        ),
-        server,
-    )
-    inference_grpc.add_GRPCInferenceServiceServicer_to_server(
-        OpenInferenceServicer(
-            invocations,
-            catalog,
-            health,
-            InferResponses(settings.max_result_bytes),
-            limits,
-            rpcs=rpcs,
-        ),
-        server,
-    )
-    health.add_to(server)
-    add_tools(server, settings)
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
-    port = listen(server, settings.listen)
-    try:
+            watcher,
+            run_ids,
+            values=Values(transport),
+            read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
+            reports=reports,
+            admission=admission,
+            attendance=attendance,
+            timeouts=timeouts,
+            observer=Observers(metrics, *traces.observers),
+            trace_id=traces.trace_id,
+        )
+        interceptors = list(traces.interceptors)
+        if is_measured:
+            interceptors.append(RpcMetrics(registry, services(settings)))
+        health, server = Health(catalog.is_callable), make_server(settings, interceptors)
+        ends.push_async_callback(server.stop, None)
+        ready = asyncio.Event()
+        vitals = Vitals(api, health.set_airflow)
+        metrics.show(
+            lambda: Now(
+                invocations.stages(),
+                admission.rejections,
+                watcher.tracked,
+                watcher.news_age,
+                vitals.components,
+                breaker.is_open,
+            ),
+            registry,
+        )
+        rpcs = Rpcs()
+        drain = Drain(server, health, admission, invocations, attendance, rpcs=rpcs)
+        limits = Limits(
+            default_deadline=settings.default_deadline,
+            max_deadline=settings.max_deadline,
+            allow_result_task_ids=settings.allow_result_task_ids,
+        )
+        pb_grpc.add_DagInferenceServicer_to_server(
+            DagInferenceServicer(
+                invocations,
+                catalog,
+                DagListing(api, serves),
+                Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
+                limits,
+                rpcs=rpcs,
+                heartbeat_interval=settings.heartbeat_interval,
+            ),
+            server,
+        )
+        inference_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInferenceServicer(
+                invocations,
+                catalog,
+                health,
+                InferResponses(settings.max_result_bytes),
+                limits,
+                rpcs=rpcs,
+            ),
+            server,
+        )
+        health.add_to(server)
+        add_tools(server, settings)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        port = listen(server, settings.listen)
         async with (
             _metrics(settings.metrics_listen, registry, health) as metrics_port,
             asyncio.TaskGroup() as background,
@@ -235,9 +240,6 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 await drain.end(settings.shutdown_delay, settings.shutdown_grace)
                 for task in tasks:
                     task.cancel()
-    finally:
-        await transport.close()
-        await traces.close()
 
 
 @asynccontextmanager
