@@ -67,6 +67,7 @@ class Drain:
             grace: Seconds after that, in which calls in flight may go on.
         """
         now = asyncio.get_running_loop().time
+        log.info("going_away", calls=self._rpcs.count, delay=delay, grace=grace)
         self._health.set_serving(False)
         await _first(delay, self._hurry.wait())
         start = now()
@@ -89,6 +90,7 @@ class Drain:
         await self._server.stop(_FLUSH)
         await stopping
         await self._attendance.finish(_ENDINGS)
+        log.info("gone")
 
 
 async def _first(seconds: float, *happenings: Coroutine[Any, Any, object]) -> None:

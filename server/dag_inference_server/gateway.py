@@ -151,7 +151,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 settings.max_calls,
                 settings.max_calls_per_dag,
                 settings.max_triggers,
-                may_be_hopeless=not settings.refuse_hopeless,
+                refuses_hopeless=settings.refuse_hopeless,
             ),
             breaker,
         )

@@ -56,6 +56,10 @@ def _is_address(value: str) -> str:
     return value
 
 
+def _is_address_or_off(value: str) -> str:
+    return value if value == "off" else _is_address(value)
+
+
 def _is_loopback(address: str) -> bool:
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
@@ -100,6 +104,7 @@ CodesByException = Annotated[
 ]
 Token = Annotated[SecretStr, AfterValidator(_is_header)]
 Address = Annotated[str, AfterValidator(_is_address)]
+AddressOrOff = Annotated[str, AfterValidator(_is_address_or_off)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 
 
@@ -149,7 +154,7 @@ class Settings(BaseSettings):
     listen: Address = "127.0.0.1:50051"
     """Where gRPC is served. Port 0 takes a free one."""
 
-    metrics_listen: Address | Literal["off"] = "127.0.0.1:9464"
+    metrics_listen: AddressOrOff = "127.0.0.1:9464"
     """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere, and
     nothing is measured."""
 

@@ -81,7 +81,9 @@ FIRST: Sequence[Exchange] = [
 
 THEN: Sequence[Exchange] = [
     # The account
-    Exchange("POST", "/auth/token", body={"username": "admin", "password": "wrong"}, account="none"),
+    Exchange(
+        "POST", "/auth/token", body={"username": "admin", "password": "wrong"}, account="none"
+    ),
     Exchange("POST", "/auth/token", body={"username": "", "password": ""}, account="none"),
     Exchange("POST", "/auth/token", body={"username": "admin"}, account="none"),
     get("/dags", account="none", limit=1),

@@ -84,9 +84,7 @@ async def outage(
                     made.add(run_id)
                     turn.release()
 
-                result = await client.call(
-                    dag_id, {"n": number}, timeout=_PATIENCE, on_run=exists
-                )
+                result = await client.call(dag_id, {"n": number}, timeout=_PATIENCE, on_run=exists)
                 return result.value
 
             answers = [asyncio.create_task(call(number)) for number in range(calls)]

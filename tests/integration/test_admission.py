@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
+from integration.run_ids import ours
 from integration.scraping import scrape
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
@@ -92,25 +94,41 @@ async def test_a_call_that_could_only_wait_in_the_queue(
     """Is refused, where that is wanted, unless it has its run already."""
     dag = airflow.add(Dag("dag"))
     first = pb.InvokeRequest(dag_id="dag", request_id="first")
-    late = [gateway.stub.Invoke(request, timeout=1) for request in (first, REQUEST, REQUEST)]
+    late = [gateway.stub.Invoke(request, timeout=0.66) for request in (first, REQUEST, REQUEST)]
     failures = [await failure(call) for call in late]
     assert {each.reason for each in failures} == {"DEADLINE_EXCEEDED"}
+    # What became of each is found out when it has its answer.
+    await eventually(lambda: airflow.count(Kind.RUN) == 3)
+    await gateway.health()
 
-    hopeless = gateway.stub.Invoke(REQUEST, timeout=0.7)
+    hopeless = gateway.stub.Invoke(REQUEST, timeout=0.4)
     failed = await failure(hopeless)
     patient = gateway.stub.Invoke(REQUEST, timeout=20)
     await eventually(lambda: len(dag.made) == 4)
     (run,) = (run for run in dag.made if run.run_id == failures[0].metadata["run_id"])
     run.finish("predict", 1)
-    again = await gateway.stub.Invoke(first, timeout=0.7)
+    again = await gateway.stub.Invoke(first, timeout=0.6)
     counted = await scrape(gateway)
 
     assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert failed.message.startswith("runs of dag have lately been queued for ")
-    assert failed.retry_after is not None
+    assert failed.retry_after == timedelta(seconds=1)
     assert again.run.run_id == run.run_id
     assert counted("dag_inference_rejections_total", reason="queue") == 1
     assert not patient.done()
+
+
+@pytest.mark.parametrize("settings", [{"refuse_hopeless": True}])
+async def test_a_run_that_many_wait_for_counts_once(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """One run may be stuck where others are not: it tells nothing of the queue by itself."""
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    this = pb.WaitRequest(dag_id="dag", run_id=run.run_id)
+    waits = [gateway.stub.Wait(this, timeout=1) for _ in range(5)]
+    assert {(await failure(wait)).reason for wait in waits} == {"DEADLINE_EXCEEDED"}
+
+    late = await failure(gateway.stub.Invoke(REQUEST, timeout=0.5))
+
+    assert late.reason == "DEADLINE_EXCEEDED"
 
 
 async def test_a_queue_is_no_reason_by_default(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -70,6 +70,18 @@ async def test_wrong_password(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert airflow.count(Kind.TOKEN) > 0
 
 
+async def test_all_at_once(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """`List` tells of every name but those of DAGs, of which there may be any number."""
+    await gateway.ready()
+    stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+
+    messages: Any = health_pb2
+    answer = await stub.List(messages.HealthListRequest())
+
+    assert {"", "airflow", "dag_inference.v1.DagInference"} <= {*answer.statuses}
+    assert answer.statuses[""].status == ServingStatus.Value("SERVING")
+
+
 DAG_EVERY = 0.05
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -32,6 +32,8 @@ _DAG = "dag/"
 _DAG_EVERY = 5.0
 """Seconds that the status of a DAG is good for."""
 
+_pb2: Any = health_pb2
+"""The stubs do not know all of it."""
 _Status = health_pb2.HealthCheckResponse
 _Value: TypeAlias = Any
 """One of its values, for which the stubs have no name."""
@@ -79,6 +81,11 @@ class Health:
         self.news.set()
         self.news = asyncio.Event()
 
+    @property
+    def statuses(self) -> Mapping[str, _Value]:
+        """What is said under each name, but for those of DAGs."""
+        return self._statuses
+
     async def of(self, name: str) -> _Value:
         """What is said under a name."""
         if name.startswith(_DAG):
@@ -123,6 +130,12 @@ class _Servicer(health_pb2_grpc.HealthServicer):
         if status == _Status.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "nothing of that name is served here")
         return _Status(status=status)
+
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802
+        said = self._health.statuses.items()
+        return _pb2.HealthListResponse(
+            statuses={name: _Status(status=status) for name, status in said}
+        )
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from dag_inference.errors import AirflowUnavailable, Overloaded, ShuttingDown, Subject
 from dag_inference_server.airflow import Breaker
-from dag_inference_server.invocation.queue_times import QueueTimes
+from dag_inference_server.invocation.queue_times import RECENT, QueueTimes
 
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
@@ -30,8 +30,8 @@ class CallLimits:
     """Of those that make runs; `None` for no limit but `calls`."""
     triggers: int
     """Whose run has not been made yet."""
-    may_be_hopeless: bool
-    """Whether calls are taken that runs of their DAG will most likely be queued longer than."""
+    refuses_hopeless: bool
+    """Whether calls are refused that runs of their DAG will most likely be queued longer than."""
 
 
 class Place:
@@ -129,14 +129,20 @@ class Admission:
             Overloaded: Runs of its DAG are queued for longer, and such calls are to be refused.
         """
         usual = self._queue_times.usual(dag_id)
-        if self._limits.may_be_hopeless or usual is None or patience >= usual:
+        if not self.refuses_hopeless or usual is None or patience >= usual:
             return
         raise Overloaded(
             f"runs of {dag_id} have lately been queued for {usual:.1f} s, and the call has "
             f"{patience:.1f} s",
             subject=Subject(dag_id),
-            retry_after=RETRY_AFTER,
+            # By then the queue may be shorter, or what is known of it forgotten.
+            retry_after=timedelta(seconds=min(max(usual - patience, 1.0), RECENT)),
         )
+
+    @property
+    def refuses_hopeless(self) -> bool:
+        """Whether it matters how long runs are queued."""
+        return self._limits.refuses_hopeless
 
     def close(self) -> None:
         """Take no more calls."""

@@ -56,6 +56,7 @@ from dag_inference_server.invocation.observer import Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
+from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.wait import Flight, Wait
 from dag_inference_server.watcher import Follower, Watcher
 
@@ -115,6 +116,7 @@ class Invocations:
         self._read_limits = read_limits
         self._reports = reports
         self._flights: set[Flight] = set()
+        self._queue_looks: set[asyncio.Task[None]] = set()
 
     def stages(self) -> Counter[tuple[str, str]]:
         """How many calls are under way, by DAG and by what they wait for."""
@@ -122,6 +124,8 @@ class Invocations:
 
     async def end_all(self) -> None:
         """End every call that is under way with `ShuttingDown`; the runs go on."""
+        for task in self._queue_looks:
+            task.cancel()
         for number, flight in enumerate(tuple(self._flights)):
             flight.cut_off()
             if number % _AT_ONCE == 0:
@@ -232,12 +236,13 @@ class Invocations:
             if call.cancel_on_deadline or call.cancel_on_disconnect:
                 making = attendee.see_through(making)
             attached = await making
+            flight.is_first = not attached
             place.triggered()
             attendee.own()
             assert flight.run is not None
             plan = plan.for_version(flight.run.version)
             outcome = await self._wait(flight, plan, follower, attached=attached)
-            if not attached and (queued := outcome.timing.queued) is not None:
+            if flight.is_first and (queued := outcome.timing.queued) is not None:
                 self._admission.was_queued(call.dag_id, queued.total_seconds())
             return outcome
 
@@ -328,18 +333,35 @@ class Invocations:
             with suppress(TimeoutError, DagInferenceError, NotFound):
                 async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
                     flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
-                    if flight.run.state == "queued":
-                        self._admission.was_queued(flight.run.dag_id, flight.stopwatch.elapsed)
         if flight.run is None:
             return DeadlineExceeded(
                 "the deadline passed before Airflow had told of the run", subject=flight.subject
             )
+        if flight.is_first and self._admission.refuses_hopeless:
+            self._look_whether_queued(flight.run, flight.stopwatch)
         state = flight.run.state
         ends = flight.wanted.cancel_on_deadline
         more = ", and it is ended unless others wait" if ends else "; Wait goes on with it"
         return DeadlineExceeded(
             f"the deadline passed while the run was {state}{more}", subject=flight.subject
         )
+
+    def _look_whether_queued(self, run: DagRun, stopwatch: Stopwatch) -> None:
+        """Find out, when the caller has its answer, whether its run was still queued then.
+
+        Where every deadline is shorter than the queue, nothing else tells how long that is.
+        """
+
+        async def look() -> None:
+            with suppress(DagInferenceError, NotFound):
+                waited = stopwatch.elapsed
+                if (await self._api.run(run.dag_id, run.run_id)).state == "queued":
+                    self._admission.was_queued(run.dag_id, waited)
+
+        if len(self._queue_looks) < _LAST_LOOKS:
+            task = asyncio.create_task(look())
+            self._queue_looks.add(task)
+            task.add_done_callback(self._queue_looks.discard)
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from statistics import median_low
 
-_RECENT = 60.0
+RECENT = 60.0
 """Seconds after which a run says no more about the next one."""
 
 _MOST = 32
@@ -39,7 +39,7 @@ class QueueTimes:
         """
         if dag_id not in self._seen:
             return None
-        oldest = self._clock() - _RECENT
+        oldest = self._clock() - RECENT
         recent = [seconds for moment, seconds in self._seen[dag_id] if moment >= oldest]
         if not recent:
             del self._seen[dag_id]

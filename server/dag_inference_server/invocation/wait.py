@@ -79,6 +79,8 @@ class Flight:
     """Whether the same call once more would find the run, if there is one by now."""
     is_cut_off: bool = False
     """Whether the gateway ends it, because it is going away."""
+    is_first: bool = False
+    """Whether it made its run itself. Of a run, one call counts for what runs go through."""
 
     def __post_init__(self) -> None:
         """Begin to lose patience."""

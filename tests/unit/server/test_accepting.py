@@ -12,7 +12,6 @@ from dag_inference_server.edge.accepting import accept
 from dag_inference_server.edge.rpc import Rpc
 
 
-
 class Leaving:
     """The context of an RPC whose caller goes while the initial metadata is on its way."""
 

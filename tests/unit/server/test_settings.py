@@ -82,6 +82,7 @@ def test_a_variable_sets_what_it_names(
         ({"LISTEN": "host:http"}, "listen", "must be HOST:PORT"),
         ({"LISTEN": "host:65536"}, "listen", "must be HOST:PORT"),
         ({"LISTEN": "host:-1"}, "listen", "must be HOST:PORT"),
+        ({"METRICS_LISTEN": "on"}, "metrics_listen", "must be HOST:PORT"),
         ({"OTLP_ENDPOINT": "localhost:4317"}, "otlp_endpoint", "must be an http or https URL"),
         ({"LOG_FORMAT": "xml"}, "log_format", "'text' or 'json'"),
         ({"AIRFLOW_TIMEOUT": "0"}, "airflow_timeout", "greater than 0"),
