@@ -15,6 +15,9 @@ from dag_inference_server.tensors.writing import Tensor, named_values, tensor_of
 RUN_ID = "dag_run_id"
 """The parameter that tells the run."""
 
+_ENVELOPE = 64
+"""Bytes that a stream adds to an answer, at most."""
+
 
 class InferResponses:
     """Makes messages, within one limit of size."""
@@ -69,7 +72,7 @@ class InferResponses:
                 ) from None
             response.outputs.append(_output(name, tensor))
             response.raw_output_contents.append(tensor.raw)
-        if (size := response.ByteSize()) > self._max_bytes:
+        if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self._max_bytes}; ask for fewer outputs, "
                 "or for a reference by dag_inference.v1",
