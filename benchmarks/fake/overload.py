@@ -1,4 +1,4 @@
-"""Far more calls than there are places for: what is still answered, and how soon the rest is refused."""
+"""Far more calls than there are places for: how many are answered, how soon others are refused."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _WORKERS = 2
 _REFUSED = "coded RESOURCE_EXHAUSTED"
 
 NOTE = """Against a fake Airflow that answers at once. The peak: as many callers as there are places
-(MAX_CALLS), each with one call after the other. The flood comes at its own pace, whatever becomes of
-the calls before. Whoever makes it takes processor from gateway and fake where there are few."""
+(MAX_CALLS), each with one call after the other. The flood comes at its own pace, whatever becomes
+of the calls before. Whoever makes it takes processor from gateway and fake where there are few."""
 
 
 @dataclass(frozen=True, slots=True)

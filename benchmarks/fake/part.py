@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.fake import burst, deadlines, memory, overload, own_time, requests, seeing, throughput
+from benchmarks.fake import (
+    burst,
+    deadlines,
+    memory,
+    overload,
+    own_time,
+    requests,
+    seeing,
+    throughput,
+)
 from benchmarks.report import Report
 from benchmarks.sizes import Sizes
 

@@ -1,18 +1,18 @@
-"""The tests' fake Airflow for the soak: it forgets old runs, so that its own memory decides nothing."""
+"""The tests' fake Airflow for the soak: it forgets old runs, and grows no more."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from benchmarks.fake.airflow import FakeProcess, address_of
 from benchmarks.gateway import Address
 from benchmarks.processes import first_line, module, running
-from fakes.airflow import Dag, FakeAirflow, Run, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Run, Step, Task, steps
 
 TASK = "answer"
 """The result task of all of them."""
@@ -49,7 +49,12 @@ def _succeed_later(run: Run) -> None:
 
 async def _serve() -> None:
     failing = [steps.fail(TASK, raises=ValueError("no luck")), steps.end("failed")]
-    scripts = {SUCCEEDS: [_succeed], FAILS: failing, LATE: [_succeed_later], STAYS: []}
+    scripts: dict[str, Sequence[Step]] = {
+        SUCCEEDS: [_succeed],
+        FAILS: failing,
+        LATE: [_succeed_later],
+        STAYS: [],
+    }
     dags = [Dag(name, Task(TASK), script=script, keeps=_KEPT) for name, script in scripts.items()]
     fake = FakeAirflow(*dags)
     await fake.start()

@@ -97,9 +97,7 @@ async def is_cancelled(caller: Caller) -> str:
     request = pb.InvokeRequest(dag_id=STAYS)
     call = await exists(invoke(caller.channel)(request, timeout=_PATIENCE))
     run_id = dict(await call.initial_metadata())["dag-run-id"]
-    await caller.stub.Cancel(
-        pb.CancelRequest(dag_id=STAYS, run_id=run_id), timeout=_PATIENCE
-    )
+    await caller.stub.Cancel(pb.CancelRequest(dag_id=STAYS, run_id=run_id), timeout=_PATIENCE)
     return await _ended(call)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -139,8 +139,8 @@ class Scenario:
     async def _come_back(self) -> None:
         if runs := self._airflow.fake.made[-20:]:
             run = self._dice.choice(runs)
-            where = {"dag_id": run.dag.dag_id, "run_id": run.run_id}
-            self._make("Wait", "Watch", pb.WaitRequest(**where, **self._options()))
+            request = pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id, **self._options())
+            self._make("Wait", "Watch", request)
 
     async def _cancel(self) -> None:
         if runs := self._airflow.runs[-20:]:
@@ -192,8 +192,8 @@ class Scenario:
 
     # Calls
 
-    def _options(self) -> dict[str, int]:
-        options = {}
+    def _options(self) -> Mapping[str, Any]:
+        options: dict[str, Any] = {}
         if self._dice.random() < 0.2:
             options["on_deadline"] = pb.ON_DEADLINE_CANCEL
         if self._dice.random() < 0.2:

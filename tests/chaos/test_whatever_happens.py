@@ -1,8 +1,8 @@
-"""Whatever happens, nobody is told what is not so, no call makes two runs, and none is forgotten.
+"""Whatever happens, nobody is told what is not so, no call makes two runs, none is forgotten.
 
-Calls of every kind, runs that go every way, hosts whose clocks differ, rows that are committed late,
-requests that go wrong, an Airflow that is away and gateways that are killed, all at once and by
-chance. `CHAOS_SEEDS` says how many such stories there are.
+Calls of every kind, runs that go every way, hosts whose clocks differ, rows that are committed
+late, requests that go wrong, an Airflow that is away and gateways that are killed, all at once and
+by chance. `CHAOS_SEEDS` says how many such stories there are.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ async def test_whatever_happens(seed: int, airflow: FakeAirflow, process: Gatewa
     """Every answer was true during its call, and at rest there is one answer to each question.
 
     An OK has a value that the run's result task had returned, in a try that was not cleared or
-    deleted before the call. Every other end is a coded error that names the run once the caller was
-    told of it, and that something gave reason for; bare are only the ends of callers that went away,
-    of calls whose gateway was killed, and of deadlines on a busy machine. No call makes a second run, no run is ended that nobody
-    wanted ended, and when all is over the gateway waits for nothing.
+    deleted before the call. Every other end is a coded error that names the run once the caller
+    was told of it, and that something gave reason for. Bare are only the ends of callers that went
+    away, of calls whose gateway was killed, and of deadlines on a busy machine. No call makes a
+    second run, no run is ended that nobody wanted ended, and when all is over the gateway waits
+    for nothing.
     """
     async with scenario(seed, airflow, process) as story:
         await story.play(STEPS, kills=1)

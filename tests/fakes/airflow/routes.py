@@ -375,7 +375,7 @@ class _Filter:
         knows_prefixes: bool,
     ) -> None:
         asked = request.query.get("state", ())
-        if not states >= {*asked}:
+        if not set(asked) <= set(states):
             raise Refusal(422, f"Invalid value for state. Valid values are {', '.join(states)}")
         self._states = [None if state == "none" else state for state in asked]
         self._task_ids = request.query.get("task_id", ())

@@ -24,7 +24,7 @@ class Entry:
 
 
 def lines(entries: Sequence[Entry], of: Line) -> list[Line]:
-    """A log as the API tells it: where it lies, and then what was logged, each with what it is `of`."""
+    """A log as the API tells it: where it lies, then what was logged, each with what it is `of`."""
     return [
         {"timestamp": None, "event": "::group::Log message source details"},
         {"timestamp": None, "event": "/opt/airflow/logs/attempt=1.log"},
