@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 
 import psutil
@@ -28,11 +28,12 @@ _PATIENCE = 600
 class ApiServer:
     """The process of an Airflow that answers its API."""
 
-    def __init__(self, component: Component) -> None:
-        """Know it, and how it was started."""
-        self._component = component
-        process = psutil.Process(component.process.pid)
-        self._command, self._environment = process.cmdline(), process.environ()
+    def __init__(self, components: Sequence[Component]) -> None:
+        """Find it among all that an Airflow is made of."""
+        by_name = {component.name: component for component in components}
+        self._component = by_name["api-server"]
+        # All have the same, and this one does not write its title over it.
+        self._environment = psutil.Process(by_name["dag-processor"].process.pid).environ()
 
     def kill(self) -> None:
         """End it and its workers as no program can help, `kill -9`."""
@@ -43,7 +44,7 @@ class ApiServer:
         """Start it again, in the place of the one that was killed."""
         with self._component.log.open("ab") as log:
             self._component.process = subprocess.Popen(
-                self._command,
+                self._component.process.args,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

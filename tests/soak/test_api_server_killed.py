@@ -22,5 +22,4 @@ async def test_none_is_lost_and_none_doubled(airflow: EmbeddedAirflow) -> None:
         "DAG_INFERENCE_AIRFLOW_PASSWORD": airflow.password,
     }
     ui = AirflowUi(airflow.url, USER, airflow.password)
-    (server,) = [part for part in airflow.components if part.name == "api-server"]
-    await outage(ApiServer(server), ui, settings, DAG, calls=200, seconds=30)
+    await outage(ApiServer(airflow.components), ui, settings, DAG, calls=200, seconds=30)

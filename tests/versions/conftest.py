@@ -38,8 +38,8 @@ def airflow(request: pytest.FixtureRequest) -> Iterator[OlderAirflow]:
         with running_airflow(
             Path(state), [DAGS], 0, Progress(), ending=lambda: None, python=python
         ) as running:
-            (server,) = [part for part in running.components if part.name == "api-server"]
-            yield OlderAirflow(release, running.url, running.password, ApiServer(server))
+            server = ApiServer(running.components)
+            yield OlderAirflow(release, running.url, running.password, server)
             assert running.problem() is None
 
 
