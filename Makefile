@@ -81,8 +81,9 @@ test-clients: $(READY) $(CLIENTS_READY) ## The tests with other clients of the O
 	done
 
 test-system: $(READY) ## Tests with parts that only Debian has, which it installs
-	command -v prometheus promtool > /dev/null || { $(SUDO) apt-get -qq update && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends prometheus; }
+	command -v prometheus > /dev/null && test -x /usr/sbin/nginx || { $(SUDO) apt-get -qq update && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends \
+	    prometheus nginx-light; }
 	$(BIN)/pytest tests/system
 
 picture: $(READY) ## Draw the board's picture in docs/ anew, from a real Prometheus

@@ -13,8 +13,21 @@ from pathlib import Path
 import psutil
 
 from dag_inference_server.settings import ENV_PREFIX
+from fakes.airflow import FakeAirflow
 
 _COMMAND = Path(sys.executable).with_name("dag-inference-server")
+
+
+def environment_for(airflow: FakeAirflow, **settings: str) -> dict[str, str]:
+    """The environment of a gateway before a fake Airflow, with more settings."""
+    named = {
+        "AIRFLOW_URL": airflow.url,
+        "AIRFLOW_USERNAME": airflow.accounts.username,
+        "AIRFLOW_PASSWORD": airflow.accounts.password,
+        **settings,
+    }
+    prefixed = {f"{ENV_PREFIX}{name}": value for name, value in named.items()}
+    return {"PATH": os.environ["PATH"], **prefixed}
 
 
 class GatewayProcess:

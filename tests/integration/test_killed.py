@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -14,9 +13,8 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
-from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow, Kind, Run, faults
-from gateway_process import GatewayProcess, gateway_process
+from gateway_process import GatewayProcess, environment_for, gateway_process
 from integration.early import run_id_of, started
 from integration.waiting import eventually
 
@@ -31,14 +29,8 @@ TRIGGERS_AT_ONCE = 4
 @pytest.fixture
 async def process(airflow: FakeAirflow) -> AsyncIterator[GatewayProcess]:
     """A gateway in a process of its own."""
-    settings = {
-        "AIRFLOW_URL": airflow.url,
-        "AIRFLOW_USERNAME": airflow.accounts.username,
-        "AIRFLOW_PASSWORD": airflow.accounts.password,
-        "SHUTDOWN_GRACE": "0",
-    }
-    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
-    async with gateway_process({"PATH": os.environ["PATH"], **named}) as process:
+    environment = environment_for(airflow, SHUTDOWN_GRACE="0")
+    async with gateway_process(environment) as process:
         yield process
 
 

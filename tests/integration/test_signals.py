@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,9 +11,8 @@ import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
-from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow
-from gateway_process import GatewayProcess, gateway_process
+from gateway_process import GatewayProcess, environment_for, gateway_process
 from integration.statuses import failure
 from integration.waiting import eventually
 
@@ -24,14 +22,8 @@ CALLS = 1000
 @pytest.fixture
 async def process(airflow: FakeAirflow, grace: str) -> AsyncIterator[GatewayProcess]:
     """A gateway in a process of its own."""
-    settings = {
-        "AIRFLOW_URL": airflow.url,
-        "AIRFLOW_USERNAME": airflow.accounts.username,
-        "AIRFLOW_PASSWORD": airflow.accounts.password,
-        "SHUTDOWN_GRACE": grace,
-    }
-    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
-    async with gateway_process({"PATH": os.environ["PATH"], **named}) as process:
+    environment = environment_for(airflow, SHUTDOWN_GRACE=grace)
+    async with gateway_process(environment) as process:
         yield process
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import FakeAirflow
-from gateway_process import GatewayProcess, gateway_process
+from gateway_process import GatewayProcess, environment_for, gateway_process
 from integration.gateway import Gateway, running, settings_for
 from integration.mesh.envoy import Envoy, envoy
 
@@ -42,15 +40,8 @@ def delay() -> str:
 @pytest.fixture
 async def goes(airflow: FakeAirflow, delay: str) -> AsyncIterator[GatewayProcess]:
     """A gateway in a process of its own, which can be killed."""
-    settings = {
-        "AIRFLOW_URL": airflow.url,
-        "AIRFLOW_USERNAME": airflow.accounts.username,
-        "AIRFLOW_PASSWORD": airflow.accounts.password,
-        "SHUTDOWN_DELAY": delay,
-        "SHUTDOWN_GRACE": "2",
-    }
-    named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
-    async with gateway_process({"PATH": os.environ["PATH"], **named}) as process:
+    environment = environment_for(airflow, SHUTDOWN_DELAY=delay, SHUTDOWN_GRACE="2")
+    async with gateway_process(environment) as process:
         yield process
 
 
