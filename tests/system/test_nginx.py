@@ -101,12 +101,17 @@ async def test_a_call_without_a_stream_may_be_quiet(
     assert MessageToDict((await call).result) == {"return_value": "patient"}
 
 
-async def test_the_longest_error(channel: grpc.aio.Channel) -> None:
-    """Arrives with all of its details, which nginx reads at once or not at all."""
-    wrong = pb.InvokeRequest(dag_id="dag", result_task_ids=["\0" * 300] * 33)
-    failed = await failure(rpc.DagInferenceStub(channel).Invoke(wrong, timeout=10))
+async def test_the_longest_error(airflow: FakeAirflow, channel: grpc.aio.Channel) -> None:
+    """Arrives with all of its details, which nginx wants to hold as a whole."""
+    names = [f"{number}{'P' * 95}" for number in range(12)]
+    choice = {"value": "a", "schema": {"enum": ["a", "X" * 220]}}
+    airflow.add(Dag("dag", params=dict.fromkeys(names, choice)))
+    request = pb.InvokeRequest(dag_id="dag")
+    request.conf.update(dict.fromkeys(names, 1))
 
-    assert failed.reason == "REQUEST_INVALID"
+    failed = await failure(rpc.DagInferenceStub(channel).Invoke(request, timeout=10))
+
+    assert failed.reason == "CONF_INVALID"
     assert len(failed.violations) == 10
 
 
