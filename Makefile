@@ -23,7 +23,7 @@ INFERENCE := dag_inference_server/inference
 SERVER_STUBS := server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-clients test-versions test-system picture bench soak check format generate \
+.PHONY: help setup demo test test-e2e test-alone test-clients test-versions test-system picture bench soak check format generate \
   generated-fresh lock clean
 
 help: ## Say what there is to make
@@ -68,9 +68,16 @@ demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
 test: $(READY) $(ENVOY_READY) $(DESCRIPTORS) $(CLIENTS_READY) ## Every test, the end-to-end ones against real Airflows
-	$(BIN)/pytest
-	$(MAKE) --no-print-directory test-clients
+	$(MAKE) --no-print-directory --output-sync=target -j2 test-e2e test-alone
+	$(BIN)/pytest tests/integration tests/chaos
 	$(MAKE) --no-print-directory test-versions
+
+test-e2e: $(READY) ## The tests against a real Airflow, which they boot
+	$(BIN)/pytest tests/e2e
+
+test-alone: $(READY) ## The tests that need nobody else, and those of other clients
+	$(BIN)/pytest tests/unit
+	$(MAKE) --no-print-directory test-clients
 
 test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
 	$(BIN)/pytest tests/versions

