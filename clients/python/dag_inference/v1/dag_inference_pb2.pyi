@@ -1003,8 +1003,10 @@ class Timing(_message.Message):
     """Where the time of a call went. Stages that did not happen, or that Airflow
     gave no stamps for, are unset. `queued` and `running` are differences of
     Airflow's own stamps, `detection` is from one of those to the gateway's clock,
-    the others are the gateway's, so that their sum can pass `total` by the skew of
-    the clocks. What happened before the call arrived does not count.
+    the others are the gateway's. Their sum can pass `total`: by the skew of the
+    clocks, and because a run is queued from when Airflow has taken it in, while
+    its answer to the trigger is still under way. What happened before the call
+    arrived does not count.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
