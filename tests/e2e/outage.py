@@ -64,8 +64,8 @@ async def outage(
 ) -> None:
     """Kill the API server for so long under so many calls: each has its own run's result.
 
-    The DAG's only task returns its conf and is in a pool of the DAG's name: a task that starts
-    while nobody answers it fails, which is Airflow's own affair.
+    The DAG's only task returns its conf, is in a pool of the DAG's name, and is tried again: one
+    that starts while nobody answers it fails, which is Airflow's own affair.
     """
     prefix = f"outage-{calls}"
     own = {

@@ -50,9 +50,12 @@ def fails_beside():
 
 @dag(**TAGGED)
 def echoes():
-    """What it was called with, when its pool is open."""
+    """What it was called with, when its pool is open.
 
-    @task(task_id="answer", pool="echoes")
+    A task fails that cannot reach the API server in time, as after an outage.
+    """
+
+    @task(task_id="answer", pool="echoes", retries=5, retry_delay=timedelta(seconds=1))
     def echo():
         return get_current_context()["dag_run"].conf
 

@@ -1,6 +1,7 @@
 """DAGs with nothing in them that Airflow 3.1 does not know."""
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.sdk import dag, get_current_context, task
@@ -27,9 +28,12 @@ def one_task():
 
 @dag(schedule=None)
 def echoes():
-    """What it was called with, when its pool is open."""
+    """What it was called with, when its pool is open.
 
-    @task(pool="echoes")
+    A task fails that cannot reach the API server in time, as after an outage.
+    """
+
+    @task(pool="echoes", retries=5, retry_delay=timedelta(seconds=1))
     def echo():
         return get_current_context()["dag_run"].conf
 
