@@ -42,6 +42,8 @@ class Flood:
     outcomes: Counter[str]
     refused: list[float]
     """Seconds until each refusal."""
+    seconds: float
+    """From the first call to the last answer."""
 
 
 async def measure(sizes: Sizes, report: Report) -> None:
@@ -51,9 +53,9 @@ async def measure(sizes: Sizes, report: Report) -> None:
     with fake_airflow() as airflow, gateway(airflow.address, MAX_CALLS=limit) as server:
         pids = {"server": server.pid, "load": os.getpid()}
         peak = await calls_per_second(server.target, sizes, pids)
-        spent, start = cpu_seconds(server.pid), time.monotonic()
+        spent = cpu_seconds(server.pid)
         flood = await _flood(server.target, _TIMES * peak.calls, sizes.throughput)
-        seconds = time.monotonic() - start
+        seconds = flood.seconds
         cores = (cpu_seconds(server.pid) - spent) / seconds
     answered = flood.outcomes[OK] / seconds
     offered = flood.outcomes.total() / seconds
@@ -103,7 +105,9 @@ async def _flood(target: str, rate: float, seconds: float) -> Flood:
     outcomes: Counter[str] = Counter()
     for one in seen:
         outcomes.update(one["outcomes"])
-    return Flood(outcomes, [late for one in seen for late in one["refused"]])
+    # Started one after the other, they do not begin at quite the same time.
+    seconds = max(one["end"] for one in seen) - min(one["start"] for one in seen)
+    return Flood(outcomes, [late for one in seen for late in one["refused"]], seconds)
 
 
 # In the worker itself.
@@ -132,7 +136,8 @@ async def _pour(target: str, rate: float, seconds: float) -> dict[str, Any]:
                 break
             group.create_task(one(stubs[number % len(stubs)]))
             await asyncio.sleep(0)
-    return {"outcomes": outcomes, "refused": refused}
+    # The clock of the machine, which all its processes share.
+    return {"outcomes": outcomes, "refused": refused, "start": start, "end": time.monotonic()}
 
 
 if __name__ == "__main__":
