@@ -51,8 +51,9 @@ from dag_inference_server.invocation.observer import Observers
 from dag_inference_server.invocation.reading import ReadLimits
 from dag_inference_server.invocation.report import FailureCodes, FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
-from dag_inference_server.metrics.gateway import GatewayMetrics, Now
+from dag_inference_server.metrics.gateway import GatewayMetrics
 from dag_inference_server.metrics.http import CannotServeMetrics, serving_metrics
+from dag_inference_server.metrics.looking import Now
 from dag_inference_server.metrics.off import NoMetrics
 from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.server import CannotListen, add_tools, listen, make_server, services
@@ -176,7 +177,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         ends.push_async_callback(server.stop, None)
         ready = asyncio.Event()
         vitals = Vitals(api, health.set_airflow)
-        metrics.show(
+        look = metrics.show(
             lambda: Now(
                 invocations.stages(),
                 admission.rejections,
@@ -223,7 +224,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             collector(registry=registry)
         port = listen(server, settings.listen)
         async with (
-            _metrics(settings.metrics_listen, registry, health) as metrics_port,
+            _metrics(settings.metrics_listen, registry, health, look) as metrics_port,
             asyncio.TaskGroup() as background,
         ):
             waking = background.create_task(_await_airflow(api, health, ready))
@@ -244,14 +245,14 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
 
 @asynccontextmanager
 async def _metrics(
-    address: str, registry: CollectorRegistry, health: Health
+    address: str, registry: CollectorRegistry, health: Health, look: Callable[[], None]
 ) -> AsyncIterator[int | None]:
     """Serve metrics inside the block, if anywhere; gives the port."""
     if address == "off":
         yield None
         return
     try:
-        async with serving_metrics(address, registry, lambda: health.is_serving) as port:
+        async with serving_metrics(address, registry, lambda: health.is_serving, look) as port:
             log.info("metrics_served", port=port)
             yield port
     except CannotServeMetrics as error:

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter as Counts
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+)
 
 from dag_inference.errors import DagInferenceError
 from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome
-from dag_inference_server.metrics.buckets import SECONDS
+from dag_inference_server.metrics.buckets import COARSE, FINE
+from dag_inference_server.metrics.looking import Looking, Now
+
+# As many series as there are histograms and counters, for boards that do not ask for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _OTHER = "other"
-_MAX_DAGS = 200
-"""DAGs with series of their own. Each has some 600."""
+_MAX_DAGS = 100
+"""DAGs with series of their own. Each has some 200."""
 
 _MAX_EARLY = 10_000
 """Runs that were answered before their end and whose end is still looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """What the gateway is doing, read when somebody asks."""
-
-    calls: Mapping[tuple[str, str], int]
-    """In flight, by DAG and by what they wait for."""
-    rejections: Mapping[str, int]
-    """Calls that were refused so far, by reason."""
-    runs: int
-    """Runs that are followed."""
-    news_age: float
-    """Seconds since Airflow was last heard while young runs are followed; else 0."""
-    components: Mapping[str, bool]
-    """Airflow's own parts, and whether each is healthy."""
-    breaker_is_open: bool
-    """Whether new calls are kept away from Airflow."""
 
 
 class GatewayMetrics:
@@ -53,9 +42,11 @@ class GatewayMetrics:
         """Register the families; `trace_id` gives the trace of the call that is told of."""
         self._trace_id = trace_id
 
-        def histogram(name: str, what: str, *labels: str) -> Histogram:
+        def histogram(
+            name: str, what: str, *labels: str, buckets: Sequence[float] = COARSE
+        ) -> Histogram:
             return Histogram(
-                f"dag_inference_{name}_seconds", what, labels, buckets=SECONDS, registry=registry
+                f"dag_inference_{name}_seconds", what, labels, buckets=buckets, registry=registry
             )
 
         self._stages = histogram(
@@ -68,6 +59,7 @@ class GatewayMetrics:
             "From the arrival of a call until its answer was ready, by its outcome: OK, a reason "
             "of the contract, or CALLER_LEFT.",
             *("dag_id", "outcome"),
+            buckets=FINE,
         )
         self._saved = histogram(
             "time_saved",
@@ -182,9 +174,11 @@ class GatewayMetrics:
             saved = max(run.end_date - answered_at, timedelta(0))
             self._saved.labels(self._label(run.dag_id, is_real=True)).observe(saved.total_seconds())
 
-    def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> None:
-        """Show what the gateway is doing whenever somebody looks."""
-        registry.register(_Looking(now, self._label))
+    def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> Callable[[], None]:
+        """Show what the gateway is doing; gives what to call before each reading of it."""
+        looking = Looking(now, self._label)
+        registry.register(looking)
+        return looking.look
 
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:
@@ -203,54 +197,3 @@ class GatewayMetrics:
             if value is not None and len(name) + len(value) <= room:
                 exemplar[name] = value
         return exemplar or None
-
-
-class _Looking:
-    """Reads what there is at each scrape, which costs nothing between two."""
-
-    def __init__(self, now: Callable[[], Now], label: Callable[..., str]) -> None:
-        self._now = now
-        self._label = label
-
-    def collect(self) -> Iterator[Any]:
-        now = self._now()
-        calls = GaugeMetricFamily(
-            "dag_inference_calls_in_flight",
-            "Calls under way, by what they wait for: triggering, waiting, answering.",
-            labels=["dag_id", "state"],
-        )
-        by_label = Counts[tuple[str, str]]()
-        for (dag_id, state), count in now.calls.items():
-            # Whose run is made is known to exist.
-            by_label[self._label(dag_id, is_real=state != "triggering"), state] += count
-        for labels, count in sorted(by_label.items()):
-            calls.add_metric(labels, count)
-        yield calls
-        rejections = CounterMetricFamily(
-            "dag_inference_rejections", "Calls that were refused, by why.", labels=["reason"]
-        )
-        for reason, count in sorted(now.rejections.items()):
-            rejections.add_metric([reason], count)
-        yield rejections
-        components = GaugeMetricFamily(
-            "dag_inference_airflow_component_up",
-            "Whether a part of Airflow is healthy, by what Airflow says.",
-            labels=["component"],
-        )
-        for component, is_up in sorted(now.components.items()):
-            components.add_metric([component], is_up)
-        yield components
-        for name, what, value in (
-            (
-                "airflow_breaker_open",
-                "Whether new calls are refused at once because Airflow is away.",
-                now.breaker_is_open,
-            ),
-            ("watcher_runs", "Runs that are followed.", now.runs),
-            (
-                "watcher_news_age_seconds",
-                "Since when Airflow has told no news of the runs that are followed.",
-                now.news_age,
-            ),
-        ):
-            yield GaugeMetricFamily(f"dag_inference_{name}", what, value=value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,15 +15,28 @@ _SILENT = logging.Logger(__name__, logging.CRITICAL + 1)
 """Whoever speaks something else to the port, gRPC for example, is no news with a traceback."""
 
 
+_AT_ONCE = 16 * 1024
+"""Bytes that are compressed in the event loop. More are in a thread."""
+
+
 class CannotServeMetrics(Exception):
     """The address is taken, or none of this machine's."""
 
 
 @asynccontextmanager
 async def serving_metrics(
-    address: str, registry: CollectorRegistry, is_ready: Callable[[], bool]
+    address: str,
+    registry: CollectorRegistry,
+    is_ready: Callable[[], bool],
+    look: Callable[[], None],
 ) -> AsyncIterator[int]:
     """Serve `/metrics`, `/livez` and `/readyz` inside the block; gives the port.
+
+    Args:
+        address: Where.
+        registry: What is read at each scrape, in a thread.
+        is_ready: What `/readyz` says.
+        look: Is called before that, in the event loop.
 
     Raises:
         CannotServeMetrics: The address is taken, or none of this machine's.
@@ -30,7 +44,14 @@ async def serving_metrics(
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        look()
+        # Many thousand lines take some tenths of a second, which no call has to spare.
+        body = await asyncio.to_thread(encode, registry)
+        response = web.Response(
+            body=body, headers={"Content-Type": content_type}, zlib_executor_size=_AT_ONCE
+        )
+        response.enable_compression()
+        return response
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -17,7 +17,7 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, code_of, wrapped
-from dag_inference_server.metrics.buckets import SECONDS
+from dag_inference_server.metrics.buckets import FINE
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -55,7 +55,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
             "grpc_server_handling_seconds",
             "How long RPCs took, from their arrival to their status.",
             _METHOD,
-            buckets=SECONDS,
+            buckets=FINE,
             registry=registry,
         )
         self._methods: dict[str, _Method] = {}
