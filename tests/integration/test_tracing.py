@@ -73,6 +73,30 @@ async def test_a_call(airflow: FakeAirflow, collector: tuple[Collector, str]) ->
     (resource, *_) = map(attributes, spans.resources)
     assert resource["service.name"] == "dag-inference"
     assert resource["deployment.environment.name"] == "test"
+    assert resource["telemetry.sdk.language"] == "python"
+    assert resource["service.instance.id"]
+
+
+async def test_a_call_without_a_trace(
+    airflow: FakeAirflow, collector: tuple[Collector, str]
+) -> None:
+    """Begins one of its own, whose span says as much."""
+    spans, endpoint = collector
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+        (span,) = await eventually(lambda: [s for s in spans.spans if s.name.endswith("/Invoke")])
+
+    assert span.parent_span_id == b""
+    assert attributes(span) == {
+        "rpc.system": "grpc",
+        "rpc.service": "dag_inference.v1.DagInference",
+        "rpc.method": "Invoke",
+        "rpc.grpc.status_code": 0,
+        "dag_inference.dag_id": "dag",
+        "dag_inference.run_id": answer.run.run_id,
+        "dag_inference.run_state": "running",
+    }
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.util.types import Attributes
 
 
 def sampler(per_second: float) -> Sampler | None:
@@ -38,7 +39,14 @@ class SomePerSecond(Sampler):
         self._left, self._seen = self._most, clock()
 
     def should_sample(
-        self, parent_context: Context | None, *_: object, **__: object
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide for one call."""
         now = self._clock()
@@ -48,7 +56,8 @@ class SomePerSecond(Sampler):
         if self._left < 1:
             return SamplingResult(Decision.DROP, trace_state=state)
         self._left -= 1
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, trace_state=state)
+        # A span has the attributes that its sampler gives it, and no others from its beginning.
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
 
     def get_description(self) -> str:
         """As OpenTelemetry writes samplers."""

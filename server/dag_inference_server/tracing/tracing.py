@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import uuid
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -49,11 +50,15 @@ class Tracing:
             endpoint: A URL of OTLP over gRPC.
             per_second: How many calls are recorded that come without a trace.
         """
-        ours = {"service.name": "dag-inference", "service.version": version("dag-inference-server")}
+        ours = {
+            "service.name": "dag-inference",
+            "service.version": version("dag-inference-server"),
+            "service.instance.id": str(uuid.uuid4()),
+        }
         self._provider = TracerProvider(
             sampler(per_second),
             # What the environment says counts.
-            resource=Resource(ours).merge(OTELResourceDetector().detect()),
+            resource=Resource.create(ours).merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
         exporter = OTLPSpanExporter(
