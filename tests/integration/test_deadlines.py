@@ -6,15 +6,18 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 from grpc import StatusCode
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.requests import Limits, read_invoke
 from fakes.airflow import Dag, FakeAirflow, Kind
 from integration.gateway import Gateway
+from integration.scraping import scrape
 from integration.statuses import Failure, failure
 from integration.waiting import eventually
 
@@ -118,3 +121,37 @@ async def test_reading_a_large_conf_takes_its_share() -> None:
     call = await read_invoke(request, left, Limits(300, 3600, allow_result_task_ids=True))
 
     assert call.patience < left()
+
+
+async def test_a_deadline_that_the_gateway_misses(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller has not gone away: it counts as what the caller saw, and apart from what we said.
+
+    Here because the event loop stands still while the deadline passes. When it goes on, our answer
+    may still be sent first, to nobody; three calls seldom all end so.
+    """
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("dag_inference_server.edge.rpc.log", written)
+    loop = asyncio.get_running_loop()
+    for number in range(3):
+        call = asyncio.ensure_future(failure(gateway.stub.Invoke(REQUEST, timeout=0.5)))
+        await eventually(partial(lambda before: len(dag.made) > before, number))
+        loop.call_later(0, time.sleep, 0.6)
+        failed = await call
+        assert (failed.code, failed.reason) == (StatusCode.DEADLINE_EXCEEDED, "")
+    await eventually(lambda: len(written.calls) == 3)
+    found = await scrape(gateway)
+
+    invoke = {"grpc_method": "Invoke", "grpc_service": "dag_inference.v1.DagInference"}
+    handled = found.having("grpc_server_handled_total", **invoke)
+    assert {s.labels["grpc_code"]: s.value for s in handled if s.value} == {"DeadlineExceeded": 3}
+    outcomes = found.having("dag_inference_time_to_result_seconds_count")
+    counted = {s.labels["outcome"]: s.value for s in outcomes}
+    assert counted.keys() <= {"DEADLINE_MISSED", "DEADLINE_EXCEEDED"}
+    assert counted["DEADLINE_MISSED"] >= 1
+    assert {line.kwargs["code"] for line in written.calls} == {"DEADLINE_EXCEEDED"}
+    reasons = [line.kwargs["reason"] for line in written.calls]
+    assert reasons.count("DEADLINE_MISSED") == counted["DEADLINE_MISSED"]

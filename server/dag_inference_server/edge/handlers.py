@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
+
+from dag_inference_server.edge.deadline import Deadline
 
 Answering: TypeAlias = Callable[..., Awaitable[Any]]
 """Answers with what it returns."""
@@ -60,8 +64,25 @@ def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | N
     )
 
 
-def code_of(context: Any) -> int:
-    """The number of the status that an RPC has ended with."""
+@contextmanager
+def ending(context: Any, tell: Callable[[int], None]) -> Iterator[None]:
+    """Serve an RPC inside the block, and tell the number of the status that it ends with."""
+    deadline = Deadline(context.time_remaining())
+    code = grpc.StatusCode.UNKNOWN.value[0]
+    try:
+        yield
+        code = _code_of(context)
+    except (asyncio.CancelledError, GeneratorExit):
+        code = deadline.code.value[0]
+        raise
+    except grpc.aio.AbortError:
+        code = _code_of(context)
+        raise
+    finally:
+        tell(code)
+
+
+def _code_of(context: Any) -> int:
     code = context.code()
     # Unset, it is 0 or `None`; set by `abort`, whatever `abort` was given.
     return code.value[0] if isinstance(code, grpc.StatusCode) else code or 0

@@ -18,6 +18,7 @@ from dag_inference.errors import (
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.check import MAX_ID_BYTES, Check
+from dag_inference_server.edge.deadline import margin
 from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
 from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
 from dag_inference_server.results.struct import Json
@@ -179,16 +180,13 @@ def waiting(time_remaining: float | None, limits: Limits) -> tuple[float, float]
     """
     if time_remaining is None:
         return limits.default_deadline, _LAST_LOOK
-    margin = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
-    seconds = max(time_remaining - margin, 0.0)
+    before = margin(time_remaining)
+    seconds = max(time_remaining - before, 0.0)
     # Where there is little time, many that look at once would keep each other's answers.
-    last_look = margin / 2 if margin >= _LAST_LOOK else 0.0
+    last_look = before / 2 if before >= _LAST_LOOK else 0.0
     return min(seconds, limits.max_deadline), last_look
 
 
-_MARGIN_SHARE = 0.15
-_MARGIN_MIN = 0.03
-_MARGIN_MAX = 0.25
 _LAST_LOOK = 0.1
 
 

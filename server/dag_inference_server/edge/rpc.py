@@ -15,8 +15,10 @@ import structlog
 
 from dag_inference.errors import DagInferenceError, GatewayBug, ShuttingDown, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.edge.deadline import Deadline
 from dag_inference_server.edge.status import abort, shortened
 from dag_inference_server.invocation.admission import RETRY_AFTER
+from dag_inference_server.invocation.observer import DEADLINE_MISSED
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +37,10 @@ _CALL_ID = re.compile(r"[!-~]{1,100}")
 class Rpc:
     """What there is to tell of one RPC."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, deadline: Deadline) -> None:
         """Begin."""
         self._method = method
+        self._deadline = deadline
         self._start = time.monotonic()
         self._about: dict[str, Any] = {}
 
@@ -74,8 +77,9 @@ class Rpc:
         log.info("rpc", code=error.code.name, reason=error.reason, **told)
 
     def left(self) -> None:
-        """Its caller went away."""
-        log.info("rpc", code=grpc.StatusCode.CANCELLED.name, **self._told())
+        """Its caller went away, or its deadline passed without an answer."""
+        reason = {"reason": DEADLINE_MISSED} if self._deadline.is_missed else {}
+        log.info("rpc", code=self._deadline.code.name, **reason, **self._told())
 
     def _told(self) -> dict[str, Any]:
         seconds = round(time.monotonic() - self._start, 3)
@@ -88,21 +92,21 @@ async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Async
     # Every RPC is a task of its own, and its context ends with it.
     structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
     try:
-        with logged(method) as told:
+        with logged(method, Deadline(context.time_remaining())) as told:
             yield told
     except DagInferenceError as error:
         await abort(context, error)
 
 
 @contextmanager
-def logged(method: str) -> Iterator[Rpc]:
+def logged(method: str, deadline: Deadline) -> Iterator[Rpc]:
     """Serve what has a line of its own in the log inside the block.
 
     Raises:
         GatewayBug: Anything but an error of the contract was raised. Its text stays in the log,
             under an id that the caller gets.
     """
-    told = Rpc(method)
+    told = Rpc(method, deadline)
     try:
         yield told
     except DagInferenceError as error:

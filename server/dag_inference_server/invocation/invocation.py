@@ -52,7 +52,7 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.invocation.making import RunMaker
-from dag_inference_server.invocation.observer import Observer
+from dag_inference_server.invocation.observer import CALLER_LEFT, DEADLINE_MISSED, Observer
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
@@ -144,7 +144,7 @@ class Invocations:
                 flight = Flight(call, listener)
                 return await self._bounded(flight, self._invoke(flight, call, place))
 
-        return await self._observed(call.dag_id, admitted(), translate)
+        return await self._observed(call, admitted(), translate)
 
     async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
         """Wait for the result of a run that exists, of which `translate` makes the answer.
@@ -160,13 +160,13 @@ class Invocations:
                     flight, self._attach(flight, attachment, attachment.run_id)
                 )
 
-        return await self._observed(attachment.dag_id, admitted(), translate)
+        return await self._observed(attachment, admitted(), translate)
 
     async def _observed(
-        self, dag_id: str, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
+        self, wanted: Wanted, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
     ) -> T:
         """Do the work, make the answer of it, and tell how it ends."""
-        start = time.monotonic()
+        dag_id, start = wanted.dag_id, time.monotonic()
         try:
             outcome = await work
             known = time.monotonic()
@@ -175,7 +175,10 @@ class Invocations:
             self._observer.failed(dag_id, error, time.monotonic() - start)
             raise
         except asyncio.CancelledError:
-            self._observer.left(dag_id, time.monotonic() - start)
+            seconds = time.monotonic() - start
+            # Whoever waits longer than we do has not gone away: our answer is late.
+            why = DEADLINE_MISSED if seconds >= wanted.patience else CALLER_LEFT
+            self._observer.unanswered(dag_id, why, seconds)
             raise
         except Exception:
             bug = GatewayBug("the log says more", subject=Subject(dag_id))

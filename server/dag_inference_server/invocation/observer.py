@@ -8,6 +8,12 @@ from typing import Protocol
 from dag_inference.errors import DagInferenceError
 from dag_inference_server.invocation.call import Outcome
 
+CALLER_LEFT = "CALLER_LEFT"
+"""How a call ends whose caller goes away. No reason of the contract: nobody is told it."""
+
+DEADLINE_MISSED = "DEADLINE_MISSED"
+"""How a call ends whose deadline passes before the gateway has answered, which should not be."""
+
 
 class Observer(Protocol):
     """Is told of every call, once."""
@@ -18,8 +24,8 @@ class Observer(Protocol):
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """It has an error, after so many seconds."""
 
-    def left(self, dag_id: str, seconds: float) -> None:
-        """Its caller went away, after so many seconds."""
+    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+        """It ends without an answer, after so many seconds: `CALLER_LEFT`, `DEADLINE_MISSED`."""
 
 
 class Observers:
@@ -39,7 +45,7 @@ class Observers:
         for observer in self._observers:
             observer.failed(dag_id, error, seconds)
 
-    def left(self, dag_id: str, seconds: float) -> None:
-        """Its caller went away, after so many seconds."""
+    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+        """It ends without an answer, after so many seconds: `CALLER_LEFT`, `DEADLINE_MISSED`."""
         for observer in self._observers:
-            observer.left(dag_id, seconds)
+            observer.unanswered(dag_id, why, seconds)

@@ -57,7 +57,7 @@ class GatewayMetrics:
         self._results = histogram(
             "time_to_result",
             "From the arrival of a call until its answer was ready, by its outcome: OK, a reason "
-            "of the contract, or CALLER_LEFT.",
+            "of the contract, CALLER_LEFT or DEADLINE_MISSED.",
             *("dag_id", "outcome"),
             buckets=FINE,
         )
@@ -148,9 +148,9 @@ class GatewayMetrics:
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
         self._results.labels(label, error.reason).observe(seconds, self._exemplar(run_id))
 
-    def left(self, dag_id: str, seconds: float) -> None:
-        """A caller went away."""
-        self._results.labels(self._label(dag_id), "CALLER_LEFT").observe(seconds)
+    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+        """A call ends without an answer."""
+        self._results.labels(self._label(dag_id), why).observe(seconds)
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""

@@ -22,7 +22,7 @@ class NoMetrics:
     def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
         """Nothing."""
 
-    def left(self, dag_id: str, seconds: float) -> None:
+    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
         """Nothing."""
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:

@@ -6,7 +6,6 @@ Names, labels and types as in its `providers/prometheus/server_metrics.go` and
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Any
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, code_of, wrapped
+from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
 from dag_inference_server.metrics.buckets import FINE
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
@@ -110,19 +109,13 @@ class _Method:
         """Count one RPC, whichever way it ends."""
         self._started.inc()
         start = time.monotonic()
-        code = grpc.StatusCode.UNKNOWN.value[0]
-        try:
-            yield
-            code = code_of(context)
-        except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED.value[0]
-            raise
-        except grpc.aio.AbortError:
-            code = code_of(context)
-            raise
-        finally:
+
+        def ended(code: int) -> None:
             self._handled[code].inc()
             self._seconds.observe(time.monotonic() - start)
+
+        with ending(context, ended):
+            yield
 
 
 def _unary(method: _Method, serve: Answering) -> Answering:

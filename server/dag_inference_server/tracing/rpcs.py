@@ -13,7 +13,7 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
-from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, code_of, wrapped
+from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
 from dag_inference_server.tracing.tracing import caller_of, trace_id
 
 _OUR_FAULT = {
@@ -83,15 +83,12 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         contexts.attach(trace.set_span_in_context(span))
         if recorded := trace_id():
             structlog.contextvars.bind_contextvars(trace_id=recorded)
-        code = grpc.StatusCode.CANCELLED.value[0]
-        try:
-            yield
-            code = code_of(context)
-        except grpc.aio.AbortError:
-            code = code_of(context)
-            raise
-        finally:
+
+        def ended(code: int) -> None:
             span.set_attribute("rpc.grpc.status_code", code)
             if code in _OUR_FAULT:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
+
+        with ending(context, ended):
+            yield

@@ -38,7 +38,7 @@ class SomePerSecond(Sampler):
         self._clock = clock
         self._left, self._seen = self._most, clock()
 
-    def should_sample(
+    def should_sample(  # noqa: PLR0917 - as OpenTelemetry has it.
         self,
         parent_context: Context | None,
         trace_id: int,

@@ -101,9 +101,11 @@ class Tracing:
         for key, value in error.subject.to_metadata().items():
             span.set_attribute(f"dag_inference.{key}", value)
 
-    def left(self, dag_id: str, seconds: float) -> None:
-        """A caller went away."""
-        trace.get_current_span().set_attribute("dag_inference.dag_id", dag_id)
+    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+        """A call ends without an answer."""
+        span = trace.get_current_span()
+        span.set_attribute("dag_inference.dag_id", dag_id)
+        span.set_attribute("dag_inference.reason", why)
 
     async def close(self) -> None:
         """Send what is left, if somebody takes it."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import grpc
 
 from dag_inference_server.edge.accepting import accept
+from dag_inference_server.edge.deadline import Deadline
 from dag_inference_server.edge.rpc import Rpc
 
 
@@ -31,7 +32,7 @@ async def test_a_run_id_that_reaches_nobody_is_no_error_in_the_log() -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
     context: Any = Leaving()
-    call = asyncio.create_task(accept(context, Rpc("Invoke"), "grpc-1"))
+    call = asyncio.create_task(accept(context, Rpc("Invoke", Deadline(None)), "grpc-1"))
     await context.sending.wait()
 
     call.cancel()

@@ -12,6 +12,7 @@ import grpc
 from dag_inference.errors import DagNotAllowed, DagNotFound
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.accepting import Quiet
+from dag_inference_server.edge.deadline import Deadline
 from dag_inference_server.edge.health import Health
 from dag_inference_server.edge.open_inference.models import (
     model_metadata,
@@ -122,7 +123,8 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             return await self._infer(request, context.time_remaining, told, listener)
 
         async with self._rpcs.serve("ModelStreamInfer", context):
-            stream = InferStream(infer, self._rpcs.closing)
+            deadline = Deadline(context.time_remaining())
+            stream = InferStream(infer, self._rpcs.closing, deadline)
             async with aclosing(stream.answers(requests)) as answers:
                 async for answer in answers:
                     yield answer

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 from dag_inference.errors import DagInferenceError, ShuttingDown
+from dag_inference_server.edge.deadline import Deadline
 from dag_inference_server.edge.open_inference.responses import RUN_ID
 from dag_inference_server.edge.rpc import Rpc, logged
 from dag_inference_server.edge.status import shortened
@@ -46,13 +47,15 @@ class _Logs:
 class InferStream:
     """The calls of one stream."""
 
-    def __init__(self, infer: Infer, closing: asyncio.Event) -> None:
+    def __init__(self, infer: Infer, closing: asyncio.Event, deadline: Deadline) -> None:
         """Prepare.
 
         Args:
             infer: Serves one request.
             closing: Is set when the gateway goes away.
+            deadline: The caller's, of all requests.
         """
+        self._deadline = deadline
         self._infer = infer
         self._closing = closing
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -116,7 +119,7 @@ class InferStream:
 
     async def _call(self, request: pb.ModelInferRequest) -> None:
         try:
-            with logged(_METHOD) as told:
+            with logged(_METHOD, self._deadline) as told:
                 response = await self._infer(request, told, _Logs(told))
         except DagInferenceError as error:
             self._answers.put_nowait(_failed(request, error))

@@ -1,0 +1,41 @@
+"""The caller's deadline, and how long before it our answer leaves."""
+
+from __future__ import annotations
+
+import time
+
+import grpc
+
+_MARGIN_SHARE = 0.15
+_MARGIN_MIN = 0.03
+_MARGIN_MAX = 0.25
+
+
+def margin(time_remaining: float) -> float:
+    """Seconds that an answer needs until the caller's own clock rings."""
+    return min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
+
+
+class Deadline:
+    """When a call has to have its answer, however it ends."""
+
+    def __init__(self, time_remaining: float | None) -> None:
+        """So many seconds are left until the caller's own clock rings; `None` for ever."""
+        self._missed_at: float | None = None
+        if time_remaining is not None:
+            self._missed_at = time.monotonic() + time_remaining - margin(time_remaining)
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The status of a call that is cut off now."""
+        missed, left = grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED
+        return missed if self.is_missed else left
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether a call that is cut off now is cut off by its deadline.
+
+        That it is the caller who has gone away, in the last moment before it, cannot be told
+        from it: two clocks ring, the caller's and ours.
+        """
+        return self._missed_at is not None and time.monotonic() >= self._missed_at
