@@ -45,7 +45,7 @@ async def test_a_bug(
     (line,) = [call.kwargs for call in written.calls if call.kwargs["event"] == "gateway_bug"]
     assert line["incident"] == incident
     assert SECRET in line["exception"]
-    results = "dag_inference_time_to_result_seconds_count"
+    results = "dag_inference_calls_total"
     assert counted(results, outcome="GATEWAY_BUG") == counted(results) == 1
     assert counted("grpc_server_handled_total", grpc_method="Invoke", grpc_code="Internal") == 1
     assert answer.run.run_id == run_id

@@ -148,8 +148,8 @@ async def test_a_deadline_that_the_gateway_misses(
     invoke = {"grpc_method": "Invoke", "grpc_service": "dag_inference.v1.DagInference"}
     handled = found.having("grpc_server_handled_total", **invoke)
     assert {s.labels["grpc_code"]: s.value for s in handled if s.value} == {"DeadlineExceeded": 3}
-    outcomes = found.having("dag_inference_time_to_result_seconds_count")
-    counted = {s.labels["outcome"]: s.value for s in outcomes}
+    outcomes = found.having("dag_inference_calls_total")
+    counted = {s.labels["outcome"]: s.value for s in outcomes if s.value}
     assert counted.keys() <= {"DEADLINE_MISSED", "DEADLINE_EXCEEDED"}
     assert counted["DEADLINE_MISSED"] >= 1
     assert {line.kwargs["code"] for line in written.calls} == {"DEADLINE_EXCEEDED"}

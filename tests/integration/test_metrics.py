@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,7 +104,7 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     call.cancel()
     async with asyncio.timeout(5):
         while not (after := await scrape(gateway))(
-            "dag_inference_time_to_result_seconds_count", outcome="CALLER_LEFT"
+            "dag_inference_calls_total", outcome="CALLER_LEFT"
         ):
             pass
 
@@ -111,7 +113,7 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
         *("admission", "trigger", "queued", "running", "detection", "value_read", "translation"),
         "unattributed",
     }
-    results = "dag_inference_time_to_result_seconds_count"
+    results = "dag_inference_calls_total"
     assert during(results, dag_id="dag", outcome="OK") == 2
     assert during(results, dag_id="fails", outcome="TASK_FAILED") == 1
     assert during("dag_inference_stage_seconds_count", dag_id="dag", stage="trigger") == 2
@@ -134,6 +136,27 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert during("process_resident_memory_bytes") > 0
     assert after("dag_inference_calls_in_flight") == 0
     assert after("dag_inference_watcher_runs") == 0
+
+
+async def test_what_alerts_are_about_begins_with_zero(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """Of all calls together, and of each DAG from its first one on: the first error is a rise."""
+    rules = Path(__file__).parents[2] / "examples" / "prometheus" / "rules.yml"
+    (unserved,) = set(re.findall(r'outcome=~"([A-Z_|]+)"', rules.read_text()))
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    before = await scrape(gateway)
+    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+    after = await scrape(gateway)
+
+    def outcomes(found: Scraped, dag_id: str) -> dict[str, float]:
+        series = found.having("dag_inference_calls_total", dag_id=dag_id)
+        return {sample.labels["outcome"]: sample.value for sample in series}
+
+    zero = dict.fromkeys(unserved.split("|"), 0.0)
+    assert outcomes(before, "other") == outcomes(after, "other") == {"OK": 0, **zero}
+    assert outcomes(before, "dag") == {}
+    assert outcomes(after, "dag") == {"OK": 1, **zero}
 
 
 async def test_what_an_early_answer_saves(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -289,7 +312,7 @@ async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gatewa
 
     assert kind.startswith("application/openmetrics-text")
     assert plain.startswith("text/plain")
-    buckets = found.having("dag_inference_time_to_result_seconds_bucket", outcome="OK")
+    buckets = found.having("dag_inference_time_to_result_seconds_bucket", dag_id="dag")
     exemplars = [sample.exemplar.labels for sample in buckets if sample.exemplar]
     assert exemplars == [{"run_id": dag.made[0].run_id}]
 

@@ -412,7 +412,7 @@ async def test_it_counts_as_every_call(airflow: FakeAirflow, gateway: Gateway) -
     assert after("grpc_server_handled_total", **labels, grpc_code="OK") == 1
     stream = {**labels, "grpc_method": "ModelStreamInfer", "grpc_type": "bidi_stream"}
     assert after("grpc_server_started_total", **stream) == 0
-    counted = "dag_inference_time_to_result_seconds_count"
+    counted = "dag_inference_calls_total"
     assert after(counted, dag_id="echo", outcome="OK") == 1
 
 

@@ -172,17 +172,16 @@ class Invocations:
             known = time.monotonic()
             answer = await translate(outcome)
         except DagInferenceError as error:
-            self._observer.failed(dag_id, error, time.monotonic() - start)
+            self._observer.failed(dag_id, error)
             raise
         except asyncio.CancelledError:
-            seconds = time.monotonic() - start
             # Whoever waits longer than we do has not gone away: our answer is late.
-            why = DEADLINE_MISSED if seconds >= wanted.patience else CALLER_LEFT
-            self._observer.unanswered(dag_id, why, seconds)
+            is_late = time.monotonic() - start >= wanted.patience
+            self._observer.unanswered(dag_id, DEADLINE_MISSED if is_late else CALLER_LEFT)
             raise
         except Exception:
             bug = GatewayBug("the log says more", subject=Subject(dag_id))
-            self._observer.failed(dag_id, bug, time.monotonic() - start)
+            self._observer.failed(dag_id, bug)
             raise
         self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
         return answer

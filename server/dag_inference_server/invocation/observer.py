@@ -21,11 +21,11 @@ class Observer(Protocol):
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """It has its result, of which the answer was made in so long."""
 
-    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
-        """It has an error, after so many seconds."""
+    def failed(self, dag_id: str, error: DagInferenceError) -> None:
+        """It has an error."""
 
-    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
-        """It ends without an answer, after so many seconds: `CALLER_LEFT`, `DEADLINE_MISSED`."""
+    def unanswered(self, dag_id: str, why: str) -> None:
+        """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""
 
 
 class Observers:
@@ -40,12 +40,12 @@ class Observers:
         for observer in self._observers:
             observer.answered(outcome, translation)
 
-    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
-        """It has an error, after so many seconds."""
+    def failed(self, dag_id: str, error: DagInferenceError) -> None:
+        """It has an error."""
         for observer in self._observers:
-            observer.failed(dag_id, error, seconds)
+            observer.failed(dag_id, error)
 
-    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
-        """It ends without an answer, after so many seconds: `CALLER_LEFT`, `DEADLINE_MISSED`."""
+    def unanswered(self, dag_id: str, why: str) -> None:
+        """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""
         for observer in self._observers:
-            observer.unanswered(dag_id, why, seconds)
+            observer.unanswered(dag_id, why)

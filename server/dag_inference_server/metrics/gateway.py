@@ -16,7 +16,14 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from dag_inference.errors import DagInferenceError
+from dag_inference.errors import (
+    AirflowDenied,
+    AirflowUnavailable,
+    DagInferenceError,
+    GatewayBug,
+    Overloaded,
+    ShuttingDown,
+)
 from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome
 from dag_inference_server.metrics.buckets import COARSE, FINE
@@ -28,6 +35,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _OTHER = "other"
 _MAX_DAGS = 100
 """DAGs with series of their own. Each has some 200."""
+
+_UNSERVED = tuple(
+    error.reason
+    for error in (AirflowUnavailable, AirflowDenied, Overloaded, ShuttingDown, GatewayBug)
+)
+"""Outcomes that are the gateway's fault or its Airflow's: what `rules.yml` is about."""
 
 _MAX_EARLY = 10_000
 """Runs that were answered before their end and whose end is still looked for."""
@@ -54,11 +67,17 @@ class GatewayMetrics:
             "Where the time of answered calls went, as the answer's timing says.",
             *("stage", "dag_id"),
         )
+        self._calls = Counter(
+            "dag_inference_calls",
+            "Calls that have ended, by their outcome: OK, a reason of the contract, CALLER_LEFT or "
+            "DEADLINE_MISSED.",
+            ("dag_id", "outcome"),
+            registry=registry,
+        )
         self._results = histogram(
             "time_to_result",
-            "From the arrival of a call until its answer was ready, by its outcome: OK, a reason "
-            "of the contract, CALLER_LEFT or DEADLINE_MISSED.",
-            *("dag_id", "outcome"),
+            "From the arrival of a call that got its result until its answer was ready.",
+            "dag_id",
             buckets=FINE,
         )
         self._saved = histogram(
@@ -111,6 +130,7 @@ class GatewayMetrics:
         self._series: dict[tuple[str, str], Histogram] = {}
         self._dags: set[str] = set()
         self._early: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._begin(_OTHER)
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
@@ -132,7 +152,8 @@ class GatewayMetrics:
                 if series is None:
                     series = self._series[stage, dag_id] = self._stages.labels(stage, dag_id)
                 series.observe(span.total_seconds())
-        self._results.labels(dag_id, "OK").observe(
+        self._calls.labels(dag_id, "OK").inc()
+        self._results.labels(dag_id).observe(
             (timing.total + translation).total_seconds(), self._exemplar(run.run_id)
         )
         if not run.is_final and outcome.ended_at and timing.detection is not None:
@@ -141,16 +162,16 @@ class GatewayMetrics:
             if len(self._early) > _MAX_EARLY:
                 self._early.popitem(last=False)
 
-    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+    def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """A call has an error."""
         run_id = error.subject.run_id
         # Only a DAG of which a run was seen is known to exist: anybody can make names up.
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
-        self._results.labels(label, error.reason).observe(seconds, self._exemplar(run_id))
+        self._calls.labels(label, error.reason).inc(exemplar=self._exemplar(run_id))
 
-    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+    def unanswered(self, dag_id: str, why: str) -> None:
         """A call ends without an answer."""
-        self._results.labels(self._label(dag_id), why).observe(seconds)
+        self._calls.labels(self._label(dag_id), why).inc()
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""
@@ -185,8 +206,14 @@ class GatewayMetrics:
             return dag_id
         if is_real and len(self._dags) < _MAX_DAGS:
             self._dags.add(dag_id)
+            self._begin(dag_id)
             return dag_id
         return _OTHER
+
+    def _begin(self, label: str) -> None:
+        """Begin what alerts are about with zero, so that the first error is an increase."""
+        for outcome in ("OK", *_UNSERVED):
+            self._calls.labels(label, outcome)
 
     def _exemplar(self, run_id: str | None) -> dict[str, str] | None:
         """The call's trace, and its run if both fit."""

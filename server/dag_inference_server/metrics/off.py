@@ -19,10 +19,10 @@ class NoMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """Nothing."""
 
-    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+    def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """Nothing."""
 
-    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+    def unanswered(self, dag_id: str, why: str) -> None:
         """Nothing."""
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:

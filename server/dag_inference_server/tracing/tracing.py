@@ -93,7 +93,7 @@ class Tracing:
         for stage in stages.spans:
             self._batches.on_end(stage)
 
-    def failed(self, dag_id: str, error: DagInferenceError, seconds: float) -> None:
+    def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """A call has an error."""
         span = trace.get_current_span()
         span.set_attribute("dag_inference.dag_id", dag_id)
@@ -101,7 +101,7 @@ class Tracing:
         for key, value in error.subject.to_metadata().items():
             span.set_attribute(f"dag_inference.{key}", value)
 
-    def unanswered(self, dag_id: str, why: str, seconds: float) -> None:
+    def unanswered(self, dag_id: str, why: str) -> None:
         """A call ends without an answer."""
         span = trace.get_current_span()
         span.set_attribute("dag_inference.dag_id", dag_id)
