@@ -25,3 +25,12 @@ async def both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) ->
     """Do two things at once, as `together`."""
     of_first, of_second = await together((first, second))
     return cast(A, of_first), cast(B, of_second)
+
+
+async def abandon(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait until it has ended; whatever becomes of it is nobody's business."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        # Taken note of: asyncio complains of exceptions that nobody asks for.
+        task.exception()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import grpc
 import pytest
@@ -151,6 +152,46 @@ async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector,
     }
     expected = {"a": 0, "b": 0, "c": 2, "d": 0}
     assert {name: span.status.code for name, span in found.items()} == expected
+
+
+@pytest.mark.parametrize("way", ["unary", "stream", "model stream"])
+async def test_a_call_whose_caller_goes_away(
+    airflow: FakeAirflow,
+    collector: tuple[Collector, str],
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+) -> None:
+    """Its span says of what it was: nothing of the call goes on when the span has ended."""
+    spans, endpoint = collector
+    dag = airflow.add(Dag("dag"))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        request = pb.InvokeRequest(dag_id="dag")
+        about: Any = {"timeout": 20, "metadata": traced()}
+        call: Any
+        reading: Awaitable[object]
+        if way == "unary":
+            call = reading = gateway.stub.Invoke(request, **about)
+        elif way == "stream":
+            call = gateway.stub.InvokeStream(request, **about)
+            reading = _last(call)
+        else:
+            call = stub(gateway).ModelStreamInfer(iter([infer(dag_id="dag")]), **about)
+            reading = _last(call)
+        reading = asyncio.ensure_future(reading)
+        await first_run(dag)
+        call.cancel()
+        await asyncio.wait((reading,))
+        span, _ = await spans.call()
+
+    assert attributes(span)["dag_inference.dag_id"] == "dag"
+    assert attributes(span)["dag_inference.reason"] == "CALLER_LEFT"
+    assert attributes(span)["rpc.grpc.status_code"] == StatusCode.CANCELLED.value[0]
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("opentelemetry")] == []
+
+
+async def _last(stream: AsyncIterator[object]) -> object:
+    """The last message of a stream."""
+    return [message async for message in stream][-1]
 
 
 async def test_a_call_that_nobody_records(

@@ -12,6 +12,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
 from dag_inference_server.invocation.call import Accepted
+from dag_inference_server.together import abandon
 from dag_inference_server.watcher import Snapshot
 
 
@@ -82,7 +83,8 @@ class EventStream:
                     yield _event(result=working.result())
                     return
         finally:
-            working.cancel()
+            # Nothing of the call outlives its RPC, whose span and line in the log end with it.
+            await abandon(working)
 
     async def _something_to_tell(self) -> bool:
         """Wait for news; false if there was none for too long."""

@@ -14,6 +14,7 @@ from dag_inference_server.edge.status import shortened
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.admission import RETRY_AFTER
 from dag_inference_server.invocation.call import Accepted, Listener
+from dag_inference_server.together import abandon
 from dag_inference_server.watcher import Snapshot
 
 _AT_ONCE = 100
@@ -78,7 +79,8 @@ class InferStream:
                 self._room.release()
             await serving
         finally:
-            serving.cancel()
+            # Nothing of the calls outlives their RPC.
+            await abandon(serving)
 
     async def _serve(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
         """Serve all requests, and end when the last of them is served."""
