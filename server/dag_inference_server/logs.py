@@ -16,6 +16,7 @@ def configure(level: str, form: str = "text") -> None:
         level: The least serious that is logged.
         form: `text`, coloured on a terminal, or `json`: one object a line.
     """
+    least = logging.getLevelNamesMapping()[level.upper()]
     # No formatter that shows local variables, a caller's conf among them.
     if form == "json":
         last: list[Processor] = [
@@ -35,22 +36,29 @@ def configure(level: str, form: str = "text") -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *last,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # What libraries have to say looks the same.
     root = logging.getLogger()
+    root.setLevel(least)
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge())
 
 
 class _Bridge(logging.Handler):
-    """Hands over what is logged by Python's own logging."""
+    """Hands over what is logged by Python's own logging. What cannot be is no library's problem."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
-        said = {"logger": record.name, "said": record.getMessage()}
-        log.log(record.levelno, "library", exc_info=record.exc_info or None, **said)
+        try:
+            log = structlog.get_logger(record.name)
+            said = {"logger": record.name, "said": record.getMessage()}
+            log.log(_known(record.levelno), "library", exc_info=record.exc_info or None, **said)
+        except Exception:
+            self.handleError(record)
+
+
+def _known(level: int) -> int:
+    """The level that has a name, at or below one that need not."""
+    return min(max(level // 10 * 10, logging.DEBUG), logging.CRITICAL)

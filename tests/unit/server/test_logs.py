@@ -1,0 +1,75 @@
+"""What libraries have to say comes into the log, and nothing of the log comes into them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from dag_inference_server.logs import configure
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Leave logging as other tests want it."""
+    root, before = logging.getLogger(), structlog.get_config()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [(5, "debug"), (10, "debug"), (25, "info"), (35, "warning"), (99, "critical")],
+)
+def test_levels_of_a_librarys_own(
+    level: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Are told as the one with a name at or below them."""
+    configure("debug", "json")
+    library = logging.getLogger("library.of.tests")
+    library.setLevel(1)
+
+    library.log(level, "hello")
+
+    assert lines(capsys) == [{"level": told, "logger": "library.of.tests", "said": "hello"}]
+
+
+def test_a_librarys_mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that does not fit its format raises nothing there, and the log goes on."""
+    # pytest turns on what is off in a service: that its own handler raises.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure("info", "json")
+    library = logging.getLogger("library.of.tests")
+
+    library.warning("%d", "no number")
+    library.warning("hello")
+
+    *_, last = capsys.readouterr().err.splitlines()
+    assert json.loads(last)["said"] == "hello"
+
+
+@pytest.mark.parametrize(("level", "told"), [("info", ["hello"]), ("warning", [])])
+def test_libraries_are_heard_from_the_same_level_on(
+    level: str, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `LOG_LEVEL` says."""
+    configure(level, "json")
+
+    logging.getLogger("another.library").info("hello")
+
+    assert [line["said"] for line in lines(capsys)] == told
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """What was logged, without its time and kind."""
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return [{k: line[k] for k in ("level", "logger", "said")} for line in logged]
