@@ -184,6 +184,20 @@ async def test_what_an_early_answer_saves(airflow: FakeAirflow, gateway: Gateway
     assert 0 < after(f"{saved}_sum") < 5
 
 
+async def test_every_look_counts(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """The first one after a rest, too, which has no interval: as many as Airflow was asked."""
+    await gateway.ready()
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    for _ in range(2):
+        await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+        await airflow.silence()
+
+    found = await scrape(gateway)
+
+    looks = "dag_inference_watcher_looks_total"
+    assert found(looks, kind="calls") == airflow.count(Kind.INSTANCES) > 0
+
+
 @pytest.mark.parametrize(
     "settings", [{"max_calls": 1, "max_calls_per_dag": 1, "max_triggers": 1}], ids=[""]
 )

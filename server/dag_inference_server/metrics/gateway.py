@@ -181,12 +181,14 @@ class GatewayMetrics:
             outcome = "ok" if status is not None and status < 300 else "failed"
             self._refreshes.labels(outcome).inc()
 
-    def looked(self, kind: str, interval: float, lag: float, *, heard: bool) -> None:
+    def looked(self, kind: str, since: tuple[float, float] | None, *, heard: bool) -> None:
         """The watcher has looked for news."""
-        if heard:
-            self._lag.labels(kind).observe(lag)
         self._looks.labels(kind, "ok" if heard else "failed").inc()
-        self._interval.labels(kind).set(interval)
+        if since is not None:
+            interval, lag = since
+            self._interval.labels(kind).set(interval)
+            if heard:
+                self._lag.labels(kind).observe(lag)
 
     def run_ended(self, run: DagRun) -> None:
         """A run has ended, perhaps long after its answer."""

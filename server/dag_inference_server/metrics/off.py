@@ -28,7 +28,7 @@ class NoMetrics:
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """Nothing."""
 
-    def looked(self, kind: str, interval: float, lag: float, *, heard: bool) -> None:
+    def looked(self, kind: str, since: tuple[float, float] | None, *, heard: bool) -> None:
         """Nothing."""
 
     def run_ended(self, run: DagRun) -> None:

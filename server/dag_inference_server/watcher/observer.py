@@ -10,13 +10,13 @@ from dag_inference_server.airflow import DagRun
 class WatcherObserver(Protocol):
     """Is told of every look, and of every end of a run that one shows."""
 
-    def looked(self, kind: str, interval: float, lag: float, *, heard: bool) -> None:
+    def looked(self, kind: str, since: tuple[float, float] | None, *, heard: bool) -> None:
         """One look was made.
 
         Args:
             kind: What for: `calls`, `streams`, `rounds`.
-            interval: Seconds since the one before began.
-            lag: Seconds since what was known until now was asked for.
+            since: Seconds since the one before began, and since what was known until now was asked
+                for; `None` for the first one after a rest.
             heard: Whether Airflow answered.
         """
 

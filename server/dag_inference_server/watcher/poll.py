@@ -87,7 +87,8 @@ class Poll:
         """Look, for ever. No answer of Airflow's may end what everybody waits for."""
         window, of_runs = Window(self._listings.now()), Window(self._listings.now())
         clock = asyncio.get_running_loop().time
-        failures, before = 0, None
+        failures = 0
+        before: float | None = None
         while True:
             self._work.clear()
             began, now = clock(), self._listings.now()
@@ -101,9 +102,9 @@ class Poll:
             self._heard_at = self._heard_at or began
             lists_runs = self._lists_runs(young, of_runs, now)
             heard = await self._look(young, window, of_runs if lists_runs else None, now)
-            if before is not None:
-                lag = clock() - self._heard_at
-                self._observer.looked(self._kind, began - before, lag, heard=heard)
+            # The first look of many replaces nothing.
+            since = None if before is None else (began - before, clock() - self._heard_at)
+            self._observer.looked(self._kind, since, heard=heard)
             before = began
             if heard:
                 failures, self._heard_at = 0, began

@@ -62,7 +62,8 @@ class Rounds:
             began, number = clock(), number + 1
             if self._runs:
                 heard = await self._go_round(sweep=number % _SWEEP_EVERY == 0)
-                self._observer.looked("rounds", began - before, clock() - before, heard=heard)
+                since = (began - before, clock() - before)
+                self._observer.looked("rounds", since, heard=heard)
             took, before = clock() - began, began
 
     async def _go_round(self, *, sweep: bool) -> bool:
