@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 import aiohttp
+import pytest
+import structlog
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 
@@ -63,3 +66,28 @@ async def test_a_scrape_is_short_on_the_wire() -> None:
         ]
 
     assert encodings == ["gzip", None]
+
+
+class Broken:
+    """What cannot be collected."""
+
+    def collect(self) -> NoReturn:
+        """Break down."""
+        raise RuntimeError("a bug")
+
+
+async def test_a_scrape_that_breaks_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an error for Prometheus, and says in the log what it is."""
+    registry, written = CollectorRegistry(), structlog.testing.CapturingLogger()
+    registry.register(Broken())
+    log = structlog.wrap_logger(written, processors=[structlog.processors.format_exc_info])
+    monkeypatch.setattr("dag_inference_server.metrics.http.log", log)
+
+    async with serving_metrics("127.0.0.1:0", registry, lambda: True, lambda: None) as port:
+        status, _, text = await get(port, "/metrics")
+
+    assert status == 500
+    assert "a bug" not in text
+    (line,) = written.calls
+    assert line.kwargs["event"] == "metrics_failed"
+    assert "RuntimeError: a bug" in line.kwargs["exception"]

@@ -7,9 +7,12 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+log = structlog.get_logger(__name__)
 
 _SILENT = logging.Logger(__name__, logging.CRITICAL + 1)
 """Whoever speaks something else to the port, gRPC for example, is no news with a traceback."""
@@ -44,9 +47,13 @@ async def serving_metrics(
 
     async def metrics(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        look()
-        # Many thousand lines take some tenths of a second, which no call has to spare.
-        body = await asyncio.to_thread(encode, registry)
+        try:
+            look()
+            # Many thousand lines take some tenths of a second, which no call has to spare.
+            body = await asyncio.to_thread(encode, registry)
+        except Exception:
+            log.exception("metrics_failed")
+            raise
         response = web.Response(
             body=body, headers={"Content-Type": content_type}, zlib_executor_size=_AT_ONCE
         )
