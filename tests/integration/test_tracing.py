@@ -16,6 +16,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.inference import infer, stub
+from integration.run_ids import ours
 from integration.scraping import OPENMETRICS, get
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
@@ -154,6 +155,32 @@ async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector,
     assert {name: span.status.code for name, span in found.items()} == expected
 
 
+async def test_what_is_no_call(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:
+    """Requests that are malformed or refused, and other methods, say what they were about, too."""
+    spans, endpoint = collector
+    dag = airflow.add(Dag("dag"))
+    run = dag.trigger(ours("1"), {})
+    made_up = pb.InvokeRequest(dag_id="dag", request_id="mine", conf_json="[]")
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        await gateway.ready()
+        about: Any = [{"timeout": 5, "metadata": traced(trace_id=f"{n:032x}")} for n in range(1, 5)]
+        await failure(gateway.stub.Invoke(made_up, **about[0]))
+        await gateway.stub.Cancel(pb.CancelRequest(dag_id="dag", run_id=run.run_id), **about[1])
+        await failure(gateway.stub.DescribeDag(pb.DescribeDagRequest(dag_id="none"), **about[2]))
+        await failure(gateway.stub.ListDags(pb.ListDagsRequest(page_size=-1), **about[3]))
+        found = [attributes((await spans.call(f"{n:032x}"))[0]) for n in range(1, 5)]
+
+    assert [
+        {key.removeprefix("dag_inference."): told for key, told in span.items() if "rpc" not in key}
+        for span in found
+    ] == [
+        {"reason": "REQUEST_INVALID", "dag_id": "dag", "request_id": "mine"},
+        {"dag_id": "dag", "run_id": run.run_id},
+        {"reason": "DAG_NOT_FOUND", "dag_id": "none"},
+        {"reason": "REQUEST_INVALID"},
+    ]
+
+
 @pytest.mark.parametrize("way", ["unary", "stream", "model stream"])
 async def test_a_call_whose_caller_goes_away(
     airflow: FakeAirflow,
@@ -184,7 +211,8 @@ async def test_a_call_whose_caller_goes_away(
         span, _ = await spans.call()
 
     assert attributes(span)["dag_inference.dag_id"] == "dag"
-    assert attributes(span)["dag_inference.reason"] == "CALLER_LEFT"
+    assert attributes(span)["dag_inference.run_id"] == dag.made[0].run_id
+    assert "dag_inference.reason" not in attributes(span)
     assert attributes(span)["rpc.grpc.status_code"] == StatusCode.CANCELLED.value[0]
     assert [r.getMessage() for r in caplog.records if r.name.startswith("opentelemetry")] == []
 

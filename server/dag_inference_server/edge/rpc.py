@@ -6,8 +6,9 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -28,6 +29,11 @@ CALL_ID_KEY = "x-request-id"
 CALL_ID = "call_id"
 """Its name in the log, on every line of the call."""
 
+AUDIENCE: ContextVar[Callable[[Mapping[str, str]], None]] = ContextVar(
+    "audience", default=lambda _: None
+)
+"""Who else is told what the line in the log says of the DAG, the run and the error of an RPC."""
+
 _MAX_NAME = 300
 """Of any name in the log, in bytes."""
 
@@ -42,7 +48,8 @@ class Rpc:
         self._method = method
         self._deadline = deadline
         self._start = time.monotonic()
-        self._about: dict[str, Any] = {}
+        self._about: dict[str, str] = {}
+        self._stages: dict[str, float] = {}
 
     def concerns(self, dag_id: str, run_id: str | None = None, request_id: str = "") -> None:
         """Take in what the request names, however long that is."""
@@ -60,7 +67,7 @@ class Rpc:
 
     def answered(self, timing: pb.Timing) -> None:
         """Take in where the time of the call went."""
-        self._about["stages"] = {
+        self._stages = {
             field.name: round(span.seconds + span.nanos / 1e9, 4)
             for field, span in timing.ListFields()
             if field.name != "total"
@@ -68,22 +75,25 @@ class Rpc:
 
     def ok(self) -> None:
         """It has its answer."""
-        log.info("rpc", code="OK", **self._told())
+        self._tell(grpc.StatusCode.OK, {})
 
     def failed(self, error: DagInferenceError) -> None:
         """It has an error."""
         subject = error.subject.to_metadata()
-        told = {key: shortened(text, _MAX_NAME) for key, text in subject.items()} | self._told()
-        log.info("rpc", code=error.code.name, reason=error.reason, **told)
+        told = {key: shortened(text, _MAX_NAME) for key, text in subject.items()}
+        self._tell(error.code, {"reason": error.reason, **told})
 
     def left(self) -> None:
         """Its caller went away, or its deadline passed without an answer."""
-        reason = {"reason": DEADLINE_MISSED} if self._deadline.is_missed else {}
-        log.info("rpc", code=self._deadline.code.name, **reason, **self._told())
+        missed = {"reason": DEADLINE_MISSED} if self._deadline.is_missed else {}
+        self._tell(self._deadline.code, missed)
 
-    def _told(self) -> dict[str, Any]:
+    def _tell(self, code: grpc.StatusCode, more: Mapping[str, str]) -> None:
+        about = {**more, **self._about}
+        AUDIENCE.get()(about)
         seconds = round(time.monotonic() - self._start, 3)
-        return {"method": self._method, **self._about, "seconds": seconds}
+        timed = {"stages": self._stages} if self._stages else {}
+        log.info("rpc", code=code.name, method=self._method, **about, **timed, seconds=seconds)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -11,9 +11,10 @@ import grpc
 import structlog
 from opentelemetry import context as contexts
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
+from dag_inference_server.edge.rpc import AUDIENCE
 from dag_inference_server.tracing.tracing import caller_of, trace_id
 
 _OUR_FAULT = {
@@ -81,6 +82,7 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         )
         # For good: every RPC is a task of its own, and its context ends with it.
         contexts.attach(trace.set_span_in_context(span))
+        AUDIENCE.set(partial(_attribute, span))
         if recorded := trace_id():
             structlog.contextvars.bind_contextvars(trace_id=recorded)
 
@@ -92,3 +94,7 @@ class RpcSpans(grpc.aio.ServerInterceptor):
 
         with ending(context, ended):
             yield
+
+
+def _attribute(span: Span, about: Mapping[str, str]) -> None:
+    span.set_attributes({f"dag_inference.{key}": value for key, value in about.items()})

@@ -73,13 +73,7 @@ class Tracing:
         span, run, timing = trace.get_current_span(), outcome.run, outcome.timing
         if not isinstance(span, RecordedSpan):
             return
-        span.set_attributes(
-            {
-                "dag_inference.dag_id": run.dag_id,
-                "dag_inference.run_id": run.run_id,
-                "dag_inference.run_state": run.state,
-            }
-        )
+        span.set_attribute("dag_inference.run_state", run.state)
         stages = _Stages(span)
         now = time.time()
         read = now - translation.total_seconds()
@@ -94,18 +88,10 @@ class Tracing:
             self._batches.on_end(stage)
 
     def failed(self, dag_id: str, error: DagInferenceError) -> None:
-        """A call has an error."""
-        span = trace.get_current_span()
-        span.set_attribute("dag_inference.dag_id", dag_id)
-        span.set_attribute("dag_inference.reason", error.reason)
-        for key, value in error.subject.to_metadata().items():
-            span.set_attribute(f"dag_inference.{key}", value)
+        """A call has an error, which its RPC tells."""
 
     def unanswered(self, dag_id: str, why: str) -> None:
-        """A call ends without an answer."""
-        span = trace.get_current_span()
-        span.set_attribute("dag_inference.dag_id", dag_id)
-        span.set_attribute("dag_inference.reason", why)
+        """A call ends without an answer, which its RPC tells."""
 
     async def close(self) -> None:
         """Send what is left, if somebody takes it."""
