@@ -10,9 +10,12 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from dag_inference.errors import Subject, TaskFailed
 from dag_inference_server.airflow.observer import operation_of
 from dag_inference_server.metrics.buckets import COARSE, FINE
+from dag_inference_server.metrics.gateway import GatewayMetrics
 from dag_inference_server.metrics.rpcs import CODES
 
 
@@ -72,3 +75,17 @@ def test_codes_are_named_as_in_go() -> None:
 def test_a_request_is_named_without_ids(url: str, operation: str) -> None:
     """So that there are few names."""
     assert operation_of("GET", url) == operation
+
+
+def test_only_so_many_dags_have_series_of_their_own() -> None:
+    """All others are one, however many there are."""
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    for number in range(120):
+        subject = Subject(f"dag-{number}", "run", "failed")
+        metrics.failed(f"dag-{number}", TaskFailed("", subject=subject))
+
+    (calls,) = (family for family in registry.collect() if family.name == "dag_inference_calls")
+    failed = [s for s in calls.samples if s.labels["outcome"] == "TASK_FAILED"]
+    assert len({sample.labels["dag_id"] for sample in failed}) == 101
+    assert [sample.value for sample in failed if sample.labels["dag_id"] == "other"] == [20]
