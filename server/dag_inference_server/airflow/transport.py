@@ -1,10 +1,9 @@
-"""Requests to Airflow: lanes, token, repeats, and what a broken answer is."""
+"""Requests to Airflow: lanes, repeats, and what a broken answer is."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from dag_inference_server.airflow.credentials import Credentials
 from dag_inference_server.airflow.observer import RequestObserver, RequestObservers, operation_of
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
+from dag_inference_server.airflow.tokens import NOT_TAKEN, Tokens
 
 T = TypeVar("T")
 
@@ -50,10 +50,12 @@ each at a time. A login takes the place of one."""
 _LOGS = 2
 """A log may be slow to read, and an error goes out without it."""
 
+_MORE_TOKENS = 2
+"""That a request is sent with: the one that it got instead of its first can be refused, too,
+while it waits for its turn."""
+
 _ONE_PIECE = 1024 * 1024
 """Bytes that are sent in one piece. Of more, aiohttp warns."""
-
-_IN_HEADER = re.compile(r"[!-~]+")
 
 _KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept: a little less than Airflow's server (uvicorn) does."""
@@ -89,8 +91,8 @@ class Transport:
         self._headers = headers
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
-        self._credentials = credentials
-        self._access_token: str | None = None
+        self._has_account = credentials != Credentials()
+        self._tokens = Tokens(credentials, self._log_in)
         reads = (connections + 1) // 2
         sizes = {
             Lane.TRIGGER: max(connections - reads, 1),
@@ -107,7 +109,6 @@ class Transport:
             # Between neighbours, packing costs more than it saves.
             headers={"Accept-Encoding": "identity"},
         )
-        self._login: asyncio.Task[None] | None = None
         self._date = ""
 
     async def close(self) -> None:
@@ -145,39 +146,20 @@ class Transport:
         body: Body = whole,
     ) -> T:
         """Send a request as `send` does, but once, not counting a refreshed token."""
-        if self._access_token is None:
-            await self._renew(None)
-        token = self._access_token
-        answer = await self._send(operation, lane, body)
-        if _is_stale(answer):
-            await self._renew(token)
-            if self._access_token != token:
-                answer = await self._send(operation, lane, body)
+        await self._tokens.have()
+        answer, token = await self._send(operation, lane, body)
+        for _ in range(_MORE_TOKENS):
+            if not _is_stale(answer) or not await self._tokens.another(token):
+                break
+            answer, token = await self._send(operation, lane, body)
+        if not _is_stale(answer):
+            self._tokens.taken(token)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
         return read(answer)
 
-    async def _renew(self, stale: str | None) -> None:
-        """Fetch a token, unless that has happened already; all who want one share one request."""
-        if self._access_token != stale or self._credentials == Credentials():
-            return
-        if self._login is None or self._login.done():
-            self._login = asyncio.create_task(self._log_in())
-        # One caller's deadline must not end what the others wait for.
-        await asyncio.shield(self._login)
-
-    async def _log_in(self) -> None:
-        if self._credentials.token is not None:
-            token = self._credentials.token()
-            if not _IN_HEADER.fullmatch(token):
-                raise AirflowDenied("the gateway's token holds what no HTTP header can")
-            self._access_token = token
-            return
-        password = self._credentials.password
-        account = {
-            "username": self._credentials.username,
-            "password": password() if password is not None else "",
-        }
+    async def _log_in(self, username: str, password: str) -> str:
+        account = {"username": username, "password": password}
         # Not part of the API that `airflow_client` knows.
         request = Request(
             "POST",
@@ -185,29 +167,28 @@ class Transport:
             {"Content-Type": "application/json", "Accept": "application/json"},
             json.dumps(account).encode(),
         )
-        answer = await self._send(lambda: request, Lane.POLL, anonymous=True)
+        answer, _ = await self._send(lambda: request, Lane.POLL, anonymous=True)
         if answer.status in (400, 401, 403, 422):
-            raise AirflowDenied(f"Airflow refuses the password of {self._credentials.username}")
-        self._access_token = answer.read(AccessToken).access_token
+            raise AirflowDenied(f"Airflow refuses the password of {username}")
+        return answer.read(AccessToken).access_token
 
     def _why_denied(self, answer: Answer) -> str:
         if answer.status == 403:
             return f"Airflow forbids the gateway's account: {answer.detail or 'no reason given'}"
-        if self._credentials == Credentials():
-            return "Airflow wants an account, and none is set"
-        return "Airflow refuses the gateway's token"
+        return NOT_TAKEN if self._has_account else "Airflow wants an account, and none is set"
 
     async def _send(
         self, operation: Operation, lane: Lane, body: Body = whole, *, anonymous: bool = False
-    ) -> Answer:
+    ) -> tuple[Answer, str | None]:
+        """Send a request when its turn has come; gives the token that it was sent with, too."""
         async with self._lanes[lane]:
             # The token of now: it may have been renewed while this waited for its turn.
-            token = None if anonymous else self._access_token
+            token = None if anonymous else self._tokens.value
             answer = await self._exchange(operation(), body, token)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
-        return answer
+        return answer, token
 
     async def _exchange(self, request: Request, body: Body, token: str | None) -> Answer:
         start = time.monotonic()
