@@ -147,9 +147,9 @@ class Settings(BaseSettings):
     """How long one request to Airflow may take."""
 
     airflow_connections: int = Field(default=8, ge=2, le=256)
-    """How many requests of calls may be under way to Airflow at once, beside six of polls and
-    logs. One API server jams at 15 from all sides, unless its pool of database connections is
-    larger."""
+    """How many requests of calls may be under way to Airflow at once, beside seven of polls, logs
+    and health. One API server jams at 15 from all sides, unless its pool of database connections
+    is larger."""
 
     listen: Address = "127.0.0.1:50051"
     """Where gRPC is served. Port 0 takes a free one."""

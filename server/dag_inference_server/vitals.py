@@ -18,6 +18,9 @@ _EVERY = 5.0
 _EVERY_WHILE_AWAY = 1.0
 """Seconds, likewise, while it does not answer."""
 
+_AGAIN_AFTER = 0.5
+"""Seconds until a look that failed is repeated before anybody is told: one request can be lost."""
+
 _NEEDED = ("metadatabase", "scheduler")
 """Without one of these no run comes to its end. What else there is a DAG may or may not need."""
 
@@ -42,7 +45,7 @@ class Vitals:
         while True:
             was_well, pause = self.is_well, _EVERY
             try:
-                self.components = await self._api.components()
+                self.components = await self._look()
             except AirflowUnavailable:
                 # What is away is looked for more often: this is how its return is noticed.
                 self.components, pause = {}, _EVERY_WHILE_AWAY
@@ -59,3 +62,10 @@ class Vitals:
                     log.warning("airflow_is_ill", ill=ill)
             self._tell(self.is_well)
             await asyncio.sleep(pause)
+
+    async def _look(self) -> Mapping[str, bool]:
+        try:
+            return await self._api.components()
+        except AirflowUnavailable:
+            await asyncio.sleep(_AGAIN_AFTER)
+            return await self._api.components()

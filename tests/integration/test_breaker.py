@@ -59,6 +59,42 @@ async def test_new_calls_are_refused_at_once(airflow: FakeAirflow, gateway: Gate
     assert MessageToDict((await fresh).result) == {"return_value": "too"}
 
 
+async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """It takes requests and answers none: new calls are refused, though nothing ever failed."""
+    await gateway.ready()
+    airflow.add(Dag("dag"))
+    airflow.faults.add(faults.hanging())
+
+    async def call() -> None:
+        while True:
+            await failure(gateway.stub.Invoke(REQUEST, timeout=1))
+
+    calling = [asyncio.create_task(call()) for _ in range(8)]
+    await until(gateway, is_open=True)
+    for each in calling:
+        each.cancel()
+    refused = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+
+    assert refused.reason == "AIRFLOW_UNAVAILABLE"
+    assert refused.message == "Airflow has not answered for a while"
+
+
+async def test_callers_with_little_patience(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Who goes away before Airflow can have answered says nothing of Airflow."""
+    await gateway.ready()
+    airflow.add(Dag("dag"))
+    await eventually(lambda: airflow.count(Kind.HEALTH))
+    airflow.faults.add(faults.hanging(), Kind.DAG)
+    asked = airflow.count(Kind.DAG)
+    unanswered = "dag_inference_airflow_request_seconds_count"
+
+    for _ in range(10):
+        await failure(gateway.stub.Invoke(REQUEST, timeout=0.1))
+
+    assert airflow.count(Kind.DAG) > asked
+    assert (await scrape(gateway))(unanswered, status="none") == 0
+
+
 async def test_one_kind_of_request_that_fails(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Is not Airflow being away, as long as others are answered."""
     await gateway.ready()

@@ -191,6 +191,27 @@ class TestNames:
         await airflow.start()
         await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 10)
 
+    async def test_airflow_hangs(
+        self, airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It takes requests and answers none: the same, however long a request may take."""
+        monkeypatch.setattr("dag_inference_server.airflow.api._HEALTH_WITHIN", 0.2)
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        airflow.faults.add(faults.hanging())
+        await asyncio.wait_for(_is(gateway, "airflow", "NOT_SERVING"), 20)
+        airflow.faults.clear()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 20)
+
+    async def test_one_request_fails(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """Nobody is told that Airflow is away."""
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        before = airflow.count(Kind.HEALTH)
+        airflow.faults.add(faults.refused(503), Kind.HEALTH, times=1)
+        while airflow.count(Kind.HEALTH) < before + 4:
+            assert await gateway.health("airflow") == "SERVING"
+
 
 async def _is(gateway: Gateway, name: str, status: str) -> None:
     while await gateway.health(name) != status:  # noqa: ASYNC110 - a condition beyond a channel

@@ -67,6 +67,9 @@ _LOG_TAIL = 256 * 1024
 printed last, which Airflow may put behind it."""
 
 
+_HEALTH_WITHIN = 2.0
+"""Seconds."""
+
 _VERSION_LIVES = 60.0
 """Seconds. Airflow can be upgraded under a running gateway."""
 
@@ -74,8 +77,9 @@ _VERSION_LIVES = 60.0
 class AirflowApi:
     """Airflow's API as the gateway uses it.
 
-    Every method raises `AirflowUnavailable` when there is no answer, or none of
-    Airflow's API, after a few repeats, and `AirflowDenied` when the account is refused.
+    Every method raises `AirflowUnavailable` when there is no answer, or none of Airflow's API,
+    after a few repeats where nothing else is said, and `AirflowDenied` when the account is
+    refused.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -108,11 +112,15 @@ class AirflowApi:
         return answer.version
 
     async def components(self) -> dict[str, bool]:
-        """Airflow's own parts that there are, and whether each is healthy. It tells anybody."""
-        answer = await self._transport.send(
+        """Airflow's own parts that there are, and whether each is healthy. It tells anybody.
+
+        Asked once, and given up after two seconds: an Airflow that hangs is not well.
+        """
+        answer = await self._transport.send_once(
             self._monitor.get_health_without_preload_content,
             lambda answer: granted(answer).read(Components),
-            Lane.POLL,
+            Lane.HEALTH,
+            within=_HEALTH_WITHIN,
         )
         return {
             name: part.status == "healthy"

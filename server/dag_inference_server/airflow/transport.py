@@ -35,11 +35,13 @@ class Lane(Enum):
 
     A burst of ten thousand triggers must hold up neither the results of the calls before
     it nor the one poll that all of them wait for, and slow logs of failures nothing at all.
+    Whether Airflow hangs is asked beside all that hang.
     """
 
     TRIGGER = "trigger"
     READ = "read"
     POLL = "poll"
+    HEALTH = "health"
     LOG = "log"
 
 
@@ -53,6 +55,10 @@ _LOGS = 2
 _MORE_TOKENS = 2
 """That a request is sent with: the one that it got instead of its first can be refused, too,
 while it waits for its turn."""
+
+_LONG = 0.5
+"""Seconds without an answer that say something of Airflow, when nobody waits any longer. A call
+with less time than most requests take says something of its caller."""
 
 _ONE_PIECE = 1024 * 1024
 """Bytes that are sent in one piece. Of more, aiohttp warns."""
@@ -80,8 +86,8 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside six of polls
-                and logs.
+            connections: Requests at once, triggers and reads half each, beside seven of polls,
+                logs and health.
             observer: Is told of each.
             headers: What each request says beside what it asks for, by the context that it is
                 made in.
@@ -93,18 +99,19 @@ class Transport:
         self.clock = Clock()
         self._has_account = credentials != Credentials()
         self._tokens = Tokens(credentials, self._log_in)
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
         reads = (connections + 1) // 2
         sizes = {
             Lane.TRIGGER: max(connections - reads, 1),
             Lane.READ: reads,
             Lane.POLL: _POLLS,
+            Lane.HEALTH: 1,
             Lane.LOG: _LOGS,
         }
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in sizes.items()}
         self._session = aiohttp.ClientSession(
             # The lanes are the limit.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_ALIVE),
-            timeout=aiohttp.ClientTimeout(total=timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Between neighbours, packing costs more than it saves.
             headers={"Accept-Encoding": "identity"},
@@ -144,14 +151,18 @@ class Transport:
         lane: Lane,
         *,
         body: Body = whole,
+        within: float | None = None,
     ) -> T:
-        """Send a request as `send` does, but once, not counting a refreshed token."""
+        """Send a request as `send` does, but once, not counting a refreshed token.
+
+        `within` bounds it more narrowly than the rest, in seconds from when its turn has come.
+        """
         await self._tokens.have()
-        answer, token = await self._send(operation, lane, body)
+        answer, token = await self._send(operation, lane, body, within)
         for _ in range(_MORE_TOKENS):
             if not _is_stale(answer) or not await self._tokens.another(token):
                 break
-            answer, token = await self._send(operation, lane, body)
+            answer, token = await self._send(operation, lane, body, within)
         if not _is_stale(answer):
             self._tokens.taken(token)
         if answer.status in (401, 403):
@@ -178,22 +189,35 @@ class Transport:
         return NOT_TAKEN if self._has_account else "Airflow wants an account, and none is set"
 
     async def _send(
-        self, operation: Operation, lane: Lane, body: Body = whole, *, anonymous: bool = False
+        self,
+        operation: Operation,
+        lane: Lane,
+        body: Body = whole,
+        within: float | None = None,
+        *,
+        anonymous: bool = False,
     ) -> tuple[Answer, str | None]:
         """Send a request when its turn has come; gives the token that it was sent with, too."""
         async with self._lanes[lane]:
             # The token of now: it may have been renewed while this waited for its turn.
             token = None if anonymous else self._tokens.value
-            answer = await self._exchange(operation(), body, token)
+            answer = await self._exchange(operation(), body, token, within)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
         return answer, token
 
-    async def _exchange(self, request: Request, body: Body, token: str | None) -> Answer:
+    async def _exchange(
+        self, request: Request, body: Body, token: str | None, within: float | None
+    ) -> Answer:
         start = time.monotonic()
         try:
-            answer = await self._request(request, body, token)
+            answer = await self._request(request, body, token, within)
+        except asyncio.CancelledError:
+            # Most often by a deadline. All that wait for an Airflow that hangs end so.
+            if time.monotonic() - start >= _LONG:
+                self._tell(request, None, start)
+            raise
         except (aiohttp.ClientError, OSError) as error:
             self._tell(request, None, start)
             raise AirflowUnavailable(
@@ -202,7 +226,9 @@ class Transport:
         self._tell(request, answer.status, start)
         return answer
 
-    async def _request(self, request: Request, body: Body, token: str | None) -> Answer:
+    async def _request(
+        self, request: Request, body: Body, token: str | None, within: float | None
+    ) -> Answer:
         proof = {"Authorization": f"Bearer {token}"} if token else {}
         async with self._session.request(
             request.method,
@@ -210,6 +236,7 @@ class Transport:
             headers={**self._headers(), **request.headers, **proof},
             data=_payload(request.body),
             allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=within) if within else self._timeout,
         ) as response:
             self._read_clock(response.headers.get("Date", ""))
             return Answer(response.status, await body(response))
