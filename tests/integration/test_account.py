@@ -105,6 +105,18 @@ async def api(airflow: FakeAirflow) -> AsyncIterator[AirflowApi]:
     await transport.close()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_proxy_that_wants_the_token(
+    airflow: FakeAirflow, api: AirflowApi, status: int
+) -> None:
+    """Before what Airflow tells anybody gets it, too."""
+    airflow.faults.add(faults.refused(status, ""), Kind.VERSION, times=1)
+
+    assert await api.version() == "3.3.2"
+    asked = [each.request for each in airflow.asked if each.kind is Kind.VERSION]
+    assert ["authorization" in each.headers for each in asked] == [False, True]
+
+
 async def test_a_token_that_expires_while_a_request_waits(
     airflow: FakeAirflow, api: AirflowApi
 ) -> None:

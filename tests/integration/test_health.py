@@ -203,6 +203,12 @@ class TestNames:
         airflow.faults.clear()
         await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 20)
 
+    @pytest.mark.parametrize("settings", [{"airflow_password": "guess"}], ids=[""])
+    async def test_the_account_is_refused(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """Airflow tells anybody how it does; the gateway itself serves nothing."""
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        assert await gateway.health() == "NOT_SERVING"
+
     async def test_one_request_fails(self, airflow: FakeAirflow, gateway: Gateway) -> None:
         """Nobody is told that Airflow is away."""
         await gateway.ready()

@@ -108,6 +108,7 @@ class AirflowApi:
             lambda answer: granted(answer).read(Version),
             # Polls ask for it.
             Lane.POLL,
+            is_public=True,
         )
         return answer.version
 
@@ -121,6 +122,7 @@ class AirflowApi:
             lambda answer: granted(answer).read(Components),
             Lane.HEALTH,
             within=_HEALTH_WITHIN,
+            is_public=True,
         )
         return {
             name: part.status == "healthy"

@@ -129,6 +129,7 @@ class Transport:
         lane: Lane = Lane.READ,
         *,
         body: Body = whole,
+        is_public: bool = False,
     ) -> T:
         """Send a request that is safe to repeat, a few times if need be.
 
@@ -137,12 +138,16 @@ class Transport:
             read: Reads the answer. One that cannot be read is as good as none.
             lane: Which requests it may have to wait for.
             body: How much of the answer is read.
+            is_public: Whether Airflow tells it anybody. Then it is sent with the token that
+                there is, if any, and one is fetched only if something on the way wants it.
 
         Raises:
             AirflowUnavailable: No answer, or none of its API.
             AirflowDenied: The account is refused.
         """
-        return await a_few_times(lambda: self.send_once(operation, read, lane, body=body))
+        return await a_few_times(
+            lambda: self.send_once(operation, read, lane, body=body, is_public=is_public)
+        )
 
     async def send_once(
         self,
@@ -152,15 +157,17 @@ class Transport:
         *,
         body: Body = whole,
         within: float | None = None,
+        is_public: bool = False,
     ) -> T:
         """Send a request as `send` does, but once, not counting a refreshed token.
 
         `within` bounds it more narrowly than the rest, in seconds from when its turn has come.
         """
-        await self._tokens.have()
+        if not is_public:
+            await self._tokens.have()
         answer, token = await self._send(operation, lane, body, within)
         for _ in range(_MORE_TOKENS):
-            if not _is_stale(answer) or not await self._tokens.another(token):
+            if not _wants_another(answer, token) or not await self._tokens.another(token):
                 break
             answer, token = await self._send(operation, lane, body, within)
         if not _is_stale(answer):
@@ -263,6 +270,11 @@ def _is_stale(answer: Answer) -> bool:
     Airflow says the latter with 403 (`airflow/api_fastapi/core_api/security.py`, 3.3).
     """
     return answer.status == 401 or (answer.status == 403 and "JWT" in answer.detail)
+
+
+def _wants_another(answer: Answer, token: str | None) -> bool:
+    """Whether another token, or the first one, may be granted what this one was not."""
+    return _is_stale(answer) or (answer.status == 403 and token is None)
 
 
 def _server_time(header: str) -> datetime | None:
