@@ -185,6 +185,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 watcher.news_age,
                 vitals.components,
                 breaker.is_open,
+                transport.account_is_refused,
             ),
             registry,
         )

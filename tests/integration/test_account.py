@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import AirflowApi, Credentials, Transport
 from fakes.airflow import Dag, FakeAirflow, Kind, faults
 from integration.gateway import Gateway, running, settings_for
+from integration.scraping import scrape
 from integration.statuses import failure
 from integration.waiting import eventually
 
@@ -94,6 +95,72 @@ async def test_it_is_tried_again(airflow: FakeAirflow, monkeypatch: pytest.Monke
     async with running(settings_for(airflow)) as gateway:
         await asyncio.wait_for(gateway.serving.ready.wait(), 20)
     assert airflow.count(Kind.TOKEN) == 2
+
+
+def _has_no_account(airflow: FakeAirflow) -> dict[str, Any]:
+    return {"airflow_username": None, "airflow_password": None}
+
+
+def _has_a_wrong_password(airflow: FakeAirflow) -> dict[str, Any]:
+    return {"airflow_password": "guess"}
+
+
+def _has_an_old_token(airflow: FakeAirflow) -> dict[str, Any]:
+    token = airflow.accounts.issue()
+    airflow.accounts.expire()
+    return {"airflow_username": None, "airflow_password": None, "airflow_token": token}
+
+
+def _gets_bad_tokens(airflow: FakeAirflow) -> dict[str, Any]:
+    airflow.accounts.issue = lambda: "of another key"  # type: ignore[method-assign]
+    return {}
+
+
+def _cannot_log_in(airflow: FakeAirflow) -> dict[str, Any]:
+    airflow.faults.add(faults.refused(503), Kind.TOKEN)
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("account", "is_refused", "logins"),
+    [
+        (_has_no_account, 1, None),
+        (_has_a_wrong_password, 1, "refused"),
+        (_has_an_old_token, 1, None),
+        (_gets_bad_tokens, 1, "ok"),
+        (_cannot_log_in, 0, "unanswered"),
+    ],
+)
+async def test_who_is_told_of_an_account_that_is_refused(
+    airflow: FakeAirflow,
+    account: Callable[[FakeAirflow], dict[str, Any]],
+    is_refused: float,
+    logins: str | None,
+) -> None:
+    """Prometheus, however it is refused; an Airflow that is away is something else."""
+    async with running(settings_for(airflow, **account(airflow))) as gateway:
+        await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+        told = await scrape(gateway)
+
+    assert told("dag_inference_airflow_account_refused") == is_refused
+    refreshes = told.having("dag_inference_airflow_token_refreshes_total")
+    assert {each.labels["outcome"] for each in refreshes if each.value} == {logins} - {None}
+
+
+async def test_prometheus_is_told_when_it_is_let_in(airflow: FakeAirflow, tmp_path: Path) -> None:
+    """By the first request that is granted."""
+    airflow.add(Dag("dag"))
+    password = tmp_path / "password"
+    password.write_text("guess")
+    others: dict[str, Any] = {"airflow_password": None, "airflow_password_file": password}
+    async with running(settings_for(airflow, **others)) as gateway:
+        await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+        assert (await scrape(gateway))("dag_inference_airflow_account_refused") == 1
+        password.write_text(airflow.accounts.password)
+        call = gateway.stub.Invoke(REQUEST, timeout=30)
+        await eventually(lambda: airflow.made)
+        call.cancel()
+        assert (await scrape(gateway))("dag_inference_airflow_account_refused") == 0
 
 
 @pytest.fixture

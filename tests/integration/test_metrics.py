@@ -124,7 +124,9 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert during("dag_inference_calls_in_flight", dag_id="parked", state="waiting") == 1
     assert during("dag_inference_calls_in_flight") == 1
     assert during("dag_inference_airflow_token_refreshes_total", outcome="ok") == 1
-    assert during("dag_inference_airflow_token_refreshes_total", outcome="failed") == 0
+    for outcome in ("refused", "unanswered"):
+        assert during("dag_inference_airflow_token_refreshes_total", outcome=outcome) == 0
+    assert during("dag_inference_airflow_account_refused") == 0
     assert during("dag_inference_watcher_looks_total", kind="calls", outcome="ok") > 0
     assert during("dag_inference_watcher_looks_total", outcome="failed") == 0
     assert during("dag_inference_watcher_interval_seconds", kind="calls") > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import urlsplit
 
 _NAMES = frozenset(
     {
@@ -39,7 +38,12 @@ class RequestObservers:
             observer.requested(operation, status, seconds)
 
 
-def operation_of(method: str, url: str) -> str:
-    """What a request is, without what it is about: `GET /dags/{}/dagRuns/{}`."""
-    parts = urlsplit(url).path.removeprefix("/api/v2").split("/")
-    return f"{method} " + "/".join(part if part in _NAMES or not part else "{}" for part in parts)
+def operation_of(method: str, url: str, base: str) -> str:
+    """What a request is, without what it is about: `GET /dags/{}/dagRuns/{}`.
+
+    `base` is where Airflow answers, which may be a path of a host.
+    """
+    path = url.removeprefix(base).partition("?")[0].removeprefix("/api/v2")
+    return f"{method} " + "/".join(
+        part if part in _NAMES or not part else "{}" for part in path.split("/")
+    )

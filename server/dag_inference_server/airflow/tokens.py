@@ -41,6 +41,8 @@ class Tokens:
         self._log_in = log_in
         self.value: str | None = None
         """What to send; `None` for nothing."""
+        self.is_refused = False
+        """Whether Airflow takes no token of the account, or there is none to be had."""
         self._renewal: asyncio.Task[None] | None = None
         self._secret: str | None = None
         """The one that was tried last."""
@@ -59,7 +61,7 @@ class Tokens:
         if self.value is not None or self._credentials == Credentials():
             return
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._renew())
+            self._renewal = asyncio.create_task(self._try())
         # One caller's deadline must not end what the others wait for.
         await asyncio.shield(self._renewal)
 
@@ -74,12 +76,20 @@ class Tokens:
             if self._credentials.token is not None:
                 self._wait(NOT_TAKEN)
         await self.have()
+        self.is_refused = self.value is None
         return self.value is not None
 
     def taken(self, token: str | None) -> None:
-        """Take in that Airflow takes a token."""
-        if token is not None and token == self.value:
-            self._in_vain, self._not_before = 0, 0.0
+        """Take in that Airflow takes a token, or needs none."""
+        if token == self.value:
+            self._in_vain, self._not_before, self.is_refused = 0, 0.0, False
+
+    async def _try(self) -> None:
+        try:
+            await self._renew()
+        except AirflowDenied:
+            self.is_refused = True
+            raise
 
     async def _renew(self) -> None:
         ready, password = self._credentials.token, self._credentials.password

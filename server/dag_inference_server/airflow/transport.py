@@ -118,6 +118,11 @@ class Transport:
         )
         self._date = ""
 
+    @property
+    def account_is_refused(self) -> bool:
+        """Whether Airflow takes nothing of what the account has to show."""
+        return self._tokens.is_refused
+
     async def close(self) -> None:
         """End the requests under way, and let go of the connections."""
         await self._session.close()
@@ -170,7 +175,8 @@ class Transport:
             if not _wants_another(answer, token) or not await self._tokens.another(token):
                 break
             answer, token = await self._send(operation, lane, body, within)
-        if not _is_stale(answer):
+        # What is told anybody proves nothing.
+        if not is_public and not _is_stale(answer):
             self._tokens.taken(token)
         if answer.status in (401, 403):
             raise AirflowDenied(self._why_denied(answer))
@@ -249,7 +255,7 @@ class Transport:
             return Answer(response.status, await body(response))
 
     def _tell(self, request: Request, status: int | None, start: float) -> None:
-        operation = operation_of(request.method, request.url)
+        operation = operation_of(request.method, request.url, self.url)
         self._observer.requested(operation, status, time.monotonic() - start)
 
     def _read_clock(self, date: str) -> None:

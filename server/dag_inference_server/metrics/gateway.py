@@ -92,11 +92,11 @@ class GatewayMetrics:
         )
         self._refreshes = Counter(
             "dag_inference_airflow_token_refreshes",
-            "Tokens that were fetched from Airflow, by whether it gave one.",
+            "Tokens that were asked for with the account's password, by what came of it.",
             ("outcome",),
             registry=registry,
         )
-        for outcome in ("ok", "failed"):
+        for outcome in ("ok", "refused", "unanswered"):
             self._refreshes.labels(outcome)
         self._looks = Counter(
             "dag_inference_watcher_looks",
@@ -178,8 +178,7 @@ class GatewayMetrics:
         self._requests.labels(operation, "none" if status is None else status).observe(seconds)
         self._up.set(status is not None and status < 500)
         if operation == LOGIN:
-            outcome = "ok" if status is not None and status < 300 else "failed"
-            self._refreshes.labels(outcome).inc()
+            self._refreshes.labels(_outcome_of_login(status)).inc()
 
     def looked(self, kind: str, since: tuple[float, float] | None, *, heard: bool) -> None:
         """The watcher has looked for news."""
@@ -226,3 +225,9 @@ class GatewayMetrics:
             if value is not None and len(name) + len(value) <= room:
                 exemplar[name] = value
         return exemplar or None
+
+
+def _outcome_of_login(status: int | None) -> str:
+    if status is not None and status < 300:
+        return "ok"
+    return "refused" if status in (400, 401, 403, 422) else "unanswered"

@@ -26,6 +26,8 @@ class Now:
     """Airflow's own parts, and whether each is healthy."""
     breaker_is_open: bool
     """Whether new calls are kept away from Airflow."""
+    account_is_refused: bool
+    """Whether Airflow takes nothing of what the account has to show."""
 
 
 class Looking:
@@ -78,6 +80,11 @@ class Looking:
                 "airflow_breaker_open",
                 "Whether new calls are refused at once because Airflow is away.",
                 now.breaker_is_open,
+            ),
+            (
+                "airflow_account_refused",
+                "Whether Airflow refuses the account, or its secret cannot be read.",
+                now.account_is_refused,
             ),
             ("watcher_runs", "Runs that are followed.", now.runs),
             (
