@@ -341,11 +341,18 @@ class Settings(BaseSettings):
         ]
 
     def shown(self) -> dict[str, Any]:
-        """Every effective setting by name, secrets masked."""
-        return {
-            name: "********" if isinstance(value, SecretStr) else value
-            for name, value in ((name, getattr(self, name)) for name in type(self).model_fields)
-        }
+        """Every effective setting by name, secrets masked and paths as text."""
+        return {name: _shown(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case SecretStr():
+            return "********"
+        case Path():
+            return str(value)
+        case _:
+            return value
 
 
 def unknown_environment() -> list[str]:

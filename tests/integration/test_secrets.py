@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow, Kind, steps
 from integration.gateway import running, settings_for
 from integration.statuses import failure
@@ -101,3 +104,25 @@ async def test_a_file_that_holds_no_secret(
         await gateway.stub.Invoke(REQUEST, timeout=5)
 
     assert (refused.reason, refused.message) == ("AIRFLOW_DENIED", says)
+
+
+@pytest.mark.parametrize("kind", ["password", "token"])
+async def test_check_with_a_file(airflow: FakeAirflow, tmp_path: Path, kind: str) -> None:
+    """`dag-inference-server check` tells where the secret lies, and that Airflow takes it."""
+    secret = tmp_path / "secret"
+    secret.write_text(airflow.accounts.password if kind == "password" else airflow.accounts.issue())
+    named = {"AIRFLOW_URL": airflow.url, f"AIRFLOW_{kind.upper()}_FILE": str(secret)}
+    if kind == "password":
+        named["AIRFLOW_USERNAME"] = airflow.accounts.username
+    check = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("dag-inference-server"),
+        "check",
+        env={**os.environ, **{ENV_PREFIX + name: value for name, value in named.items()}},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said = (await check.communicate())[0].decode()
+
+    assert check.returncode == 0
+    assert f"{ENV_PREFIX}AIRFLOW_{kind.upper()}_FILE={secret}\n" in said
+    assert "It accepts the gateway's account." in said
+    assert secret.read_text() not in said.replace(str(secret), "")
