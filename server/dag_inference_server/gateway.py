@@ -130,7 +130,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         ends.push_async_callback(transport.close)
         api = AirflowApi(transport)
         run_ids = RunIds(settings.run_id_prefix)
-        listings = Listings(api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours)
+        serves = _allow(settings.dags)
+        listings = Listings(
+            api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours, serves=serves
+        )
         watcher = Watcher(
             api,
             listings,
@@ -139,7 +142,6 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             ),
             metrics,
         )
-        serves = _allow(settings.dags)
         catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
         reports = FailureReports(
             api,

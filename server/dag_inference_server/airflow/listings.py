@@ -46,6 +46,9 @@ _ID_BEYOND_PREFIX = 36
 _REFUSAL_LIVES = 300.0
 """Seconds until a listing over all DAGs is tried again after it was refused."""
 
+_AWAY = 5
+"""DAGs in a row that cannot be read: it is not they that are ill."""
+
 _Filters: TypeAlias = dict[str, Any]
 
 
@@ -79,6 +82,19 @@ class Changes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Runs that have not ended."""
+
+    runs: Sequence[DagRun]
+    dag_ids: frozenset[str] | None = None
+    """The DAGs that were heard of, where that is not all of them."""
+
+    def tells_of(self, dag_id: str) -> bool:
+        """Whether a run of this DAG that is not among them has ended."""
+        return self.dag_ids is None or dag_id in self.dag_ids
+
+
 class Listings:
     """Lists runs and task instances. Raises as `AirflowApi` does."""
 
@@ -89,9 +105,14 @@ class Listings:
         *,
         prefix: str,
         is_ours: Callable[[str], bool],
+        serves: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """List runs of Airflow whose ids begin with `prefix`, and of them those that are ours."""
+        """List runs of Airflow whose ids begin with `prefix`, and of them those that are ours.
+
+        Where DAGs have to be asked for one by one, those that are served.
+        """
         self._is_ours = is_ours
+        self._serves = serves
         self.prefix = prefix
         self._api = api
         self._transport = transport
@@ -115,18 +136,42 @@ class Listings:
             return False
         return True
 
-    async def unfinished(self) -> list[DagRun]:
-        """The gateway's runs that have not ended, of any age and in any DAG."""
-        try:
-            return await self._unfinished(ANY)
-        except AirflowDenied:
-            # Such an account sees few DAGs, or it would be granted all of them.
-            dags = await all_pages(self._api.dags)
+    async def unfinished(self) -> Unfinished:
+        """The gateway's runs that have not ended, of any age.
+
+        In any DAG; in those that are served and in their files, where the account may not list
+        all. A DAG that cannot be read is left out; only an Airflow that is away raises.
+        """
+        if time.monotonic() >= self._by_dag_until:
+            with suppress(AirflowDenied):
+                return Unfinished(await self._unfinished(ANY))
+        # Such an account sees few DAGs, or it would be granted all of them.
+        dags = [
+            dag.dag_id
+            for dag in await all_pages(self._api.dags)
+            if self._serves(dag.dag_id) and not dag.is_stale
+        ]
         runs: list[DagRun] = []
-        for dag in dags:
-            with suppress(AirflowDenied, NotFound):
-                runs += await self._unfinished(dag.dag_id)
-        return runs
+        heard: set[str] = set()
+        unheard: list[AirflowUnavailable] = []
+        for dag_id in dags:
+            try:
+                runs += await self._unfinished(dag_id)
+            except (AirflowDenied, NotFound):
+                continue
+            except AirflowUnavailable as error:
+                log.warning("airflow_listing_failed", dag_id=dag_id, error=str(error))
+                unheard.append(error)
+                if len(unheard) == _AWAY:
+                    raise
+            else:
+                heard.add(dag_id)
+                unheard.clear()
+        if heard:
+            self._by_dag(len(dags))
+        elif unheard:
+            raise unheard[0]
+        return Unfinished(runs, frozenset(heard))
 
     async def _unfinished(self, dag_id: str) -> list[DagRun]:
         if await self._can_name_runs():
@@ -231,9 +276,14 @@ class Listings:
             if changes.unheard == set(dag_ids):
                 # It is the account as a whole that is refused.
                 raise
-        log.warning("airflow_refuses_all_dags", dags=len(dag_ids))
-        self._by_dag_until = time.monotonic() + _REFUSAL_LIVES
+        self._by_dag(len(dag_ids))
         return changes
+
+    def _by_dag(self, dags: int) -> None:
+        """Ask by DAG for a while; tells how many there are when it begins."""
+        if time.monotonic() >= self._by_dag_until:
+            log.warning("airflow_refuses_all_dags", dags=dags)
+            self._by_dag_until = time.monotonic() + _REFUSAL_LIVES
 
     async def _of_each(
         self, dag_ids: Collection[str], of_runs: _Filters | None, of_tasks: _Filters

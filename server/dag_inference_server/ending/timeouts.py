@@ -71,10 +71,11 @@ class RunTimeouts:
                 # Nothing that Airflow says may end what everybody waits for.
                 log.exception("run_timeouts_of_others_unknown")
             else:
-                for run in unfinished:
+                for run in unfinished.runs:
                     self.expect(run)
                 # One that ends while the pages are read can hide another: not by one look alone.
-                gone = known - {(run.dag_id, run.run_id) for run in unfinished}
+                seen = {(run.dag_id, run.run_id) for run in unfinished.runs}
+                gone = {key for key in known - seen if unfinished.tells_of(key[0])}
                 for key in gone & missed:
                     self._due.pop(key, None)
                 missed = gone
