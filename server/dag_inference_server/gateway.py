@@ -175,7 +175,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         interceptors = list(traces.interceptors)
         if is_measured:
             interceptors.append(RpcMetrics(registry, services(settings)))
-        health, server = Health(catalog.is_callable), make_server(settings, interceptors)
+        health = Health(catalog.is_callable, lambda: breaker.is_open)
+        server = make_server(settings, interceptors)
         ends.push_async_callback(server.stop, None)
         ready = asyncio.Event()
         vitals = Vitals(api, health.set_airflow)

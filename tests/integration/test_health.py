@@ -142,6 +142,34 @@ class TestNames:
                 assert (await watch.read()).status == ServingStatus.Value("SERVICE_UNKNOWN"), name
                 watch.cancel()
 
+    async def test_a_dag_that_is_not_there(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """Is not looked for again and again, whoever makes up its name."""
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="dag/nowhere"))
+        await watch.read()
+        await never(lambda: airflow.count(Kind.DAG) > 1, within=5 * DAG_EVERY)
+        watch.cancel()
+
+    async def test_many_dags_at_once(self, airflow: FakeAirflow, gateway: Gateway) -> None:
+        """Leave room for calls, however slow Airflow is with them."""
+        await gateway.ready()
+        await asyncio.wait_for(_is(gateway, "airflow", "SERVING"), 5)
+        airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+        names = [f"made_up_{number}" for number in range(50)]
+        for name in names:
+            airflow.faults.add(faults.hanging(), Kind.DAG, dag_id=name)
+        checks = [asyncio.create_task(gateway.health(f"dag/{name}")) for name in names]
+        await eventually(lambda: airflow.count(Kind.DAG) >= 2)
+
+        response = await gateway.stub.Invoke(REQUEST, timeout=9)
+
+        assert MessageToDict(response.result) == {"return_value": 1}
+        assert sum(asked.dag_id in names for asked in airflow.asked) == 2
+        for check in checks:
+            check.cancel()
+
     @pytest.mark.parametrize("name", ["~", "..", "../x", "%2f", "a?b", "x" * 10_000], ids=len)
     async def test_an_id_with_tricks_in_it(
         self, airflow: FakeAirflow, gateway: Gateway, name: str

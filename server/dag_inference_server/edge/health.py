@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -32,6 +34,15 @@ _DAG = "dag/"
 _DAG_EVERY = 5.0
 """Seconds that the status of a DAG is good for."""
 
+_UNKNOWN_FOR = 30.0
+"""Seconds that a DAG which is not there is taken not to be: anybody can make names up."""
+
+_UNKNOWN = 4096
+"""Names that are remembered so."""
+
+_AT_ONCE = 2
+"""DAGs that are looked up at once: fewer than Airflow is asked for calls."""
+
 _pb2: Any = health_pb2
 """The stubs do not know all of it."""
 _Status = health_pb2.HealthCheckResponse
@@ -43,14 +54,20 @@ IsCallable = Callable[[str], Awaitable[bool]]
 class Health:
     """NOT_SERVING until told otherwise."""
 
-    def __init__(self, is_callable: IsCallable) -> None:
+    def __init__(
+        self, is_callable: IsCallable, is_airflow_away: Callable[[], bool] = lambda: False
+    ) -> None:
         """Serve nothing yet.
 
         Args:
             is_callable: Whether a DAG can be called now. Raises `DagNotFound` and `DagNotAllowed`,
                 and what Airflow does not tell, as errors of the contract.
+            is_airflow_away: Whether it is no use to ask Airflow.
         """
         self._is_callable = is_callable
+        self._is_airflow_away = is_airflow_away
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._unknown_until: OrderedDict[str, float] = OrderedDict()
         self._dags = alru_cache(maxsize=1024, ttl=_DAG_EVERY)(self._look_up)
         self._statuses: dict[str, _Value] = dict.fromkeys((*_NAMES, _AIRFLOW), _Status.NOT_SERVING)
         self.news = asyncio.Event()
@@ -100,14 +117,24 @@ class Health:
         """How a DAG does: served here, known, not paused, not broken, Airflow well."""
         if not is_id(dag_id):
             return _Status.SERVICE_UNKNOWN
-        if not self.is_serving or self._statuses[_AIRFLOW] != _Status.SERVING:
+        is_well = self._statuses[_AIRFLOW] == _Status.SERVING and not self._is_airflow_away()
+        if not self.is_serving or not is_well:
             return _Status.NOT_SERVING
+        if time.monotonic() < self._unknown_until.get(dag_id, 0.0):
+            return _Status.SERVICE_UNKNOWN
         return await self._dags(dag_id)
 
     async def _look_up(self, dag_id: str) -> _Value:
         try:
-            return _status(await self._is_callable(dag_id))
-        except (DagNotFound, DagNotAllowed):
+            async with self._turns:
+                return _status(await self._is_callable(dag_id))
+        except DagNotFound:
+            self._unknown_until[dag_id] = time.monotonic() + _UNKNOWN_FOR
+            self._unknown_until.move_to_end(dag_id)
+            if len(self._unknown_until) > _UNKNOWN:
+                self._unknown_until.popitem(last=False)
+            return _Status.SERVICE_UNKNOWN
+        except DagNotAllowed:
             return _Status.SERVICE_UNKNOWN
         except (AirflowUnavailable, AirflowDenied):
             return _Status.NOT_SERVING
