@@ -38,12 +38,18 @@ def attended(
     try:
         yield
     except RpcError as error:
-        about = (getattr(request, name, None) for name in ("dag_id", "run_id"))
-        asked = Subject(*about)
+        run_id = getattr(request, "run_id", None) or _run_id_before(error)
+        asked = Subject(getattr(request, "dag_id", None), run_id)
         raise exception_from(error, target=target, asked=asked) from error
     finally:
         # Nothing happens if it has ended. If it has not, the caller broke off.
         call.cancel()
+
+
+def _run_id_before(error: RpcError) -> str | None:
+    """The run id that came with an error, in the same instant: nobody has seen it then."""
+    metadata = getattr(error, "initial_metadata", None)
+    return run_id_in(metadata()) if metadata is not None else None
 
 
 def announce(metadata: Metadata, on_run: OnRun | None) -> None:

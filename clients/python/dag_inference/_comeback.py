@@ -6,6 +6,7 @@ from then on it is `Wait` or `Watch` that goes on.
 
 from __future__ import annotations
 
+import re
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,6 +27,11 @@ _TIMES = 5
 _CUT_OFF = (StatusCode.INTERNAL, StatusCode.CANCELLED)
 """What gRPC makes of a call that a proxy resets because its gateway is gone. A gateway's own word
 has a reason."""
+
+
+_BY_A_PROXY = re.compile(r"\bstatus: 50[234]\b")
+"""What gRPC says of a call that a proxy answers by itself, in HTTP, because its gateway is gone. A
+channel does not repeat it: an answer has begun."""
 
 
 class Comeback:
@@ -70,13 +76,20 @@ class Comeback:
 
         return tell
 
-    def request_after(self, error: DagInferenceError) -> pb.WaitRequest:
-        """What to ask next.
+    def request_after(self, error: DagInferenceError) -> RunRequest:
+        """What to ask next: for the run, or the same again, which its `request_id` makes safe.
 
         Raises:
             DagInferenceError: The error itself, if it is no lost gateway, or if this gateway
                 never had the run: then the channel has repeated the call as often as it may.
         """
+        is_first = not self._has_come_back and isinstance(self._request, pb.InvokeRequest)
+        if is_first and not error.reason:
+            # It can have come with the status, in the same instant.
+            self._run_id = self._run_id or error.run_id
+        if self._run_id is None and self._times and _is_of_a_proxy(error):
+            self._times -= 1
+            return self._request
         if not _is_of_a_lost_gateway(error) or self._run_id is None or not self._times:
             raise error
         run_id, self._run_id = self._run_id, None
@@ -94,3 +107,8 @@ class Comeback:
 
 def _is_of_a_lost_gateway(error: DagInferenceError) -> bool:
     return error.code is StatusCode.UNAVAILABLE or (not error.reason and error.code in _CUT_OFF)
+
+
+def _is_of_a_proxy(error: DagInferenceError) -> bool:
+    is_bare = error.code is StatusCode.UNAVAILABLE and not error.reason
+    return is_bare and _BY_A_PROXY.search(error.message) is not None

@@ -266,8 +266,9 @@ class AsyncDagInferenceClient:
                     wait_for_ready=comeback.waits_for_gateway,
                 )
             except DagInferenceError as error:
-                method, request = _methods.WAIT, comeback.request_after(error)
-                tell = comeback.exists
+                request = comeback.request_after(error)
+                if isinstance(request, pb.WaitRequest):
+                    method, tell = _methods.WAIT, comeback.exists
             else:
                 return result_from(response)
 
@@ -308,7 +309,10 @@ class AsyncDagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    call = _methods.WATCH.on_aio(self._channel)(
+                    again: Method[Any, pb.InvokeStreamResponse] = method
+                    if isinstance(asked, pb.WaitRequest):
+                        again = _methods.WATCH
+                    call = again.on_aio(self._channel)(
                         asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
                     )
                 else:

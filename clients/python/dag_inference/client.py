@@ -261,8 +261,9 @@ class DagInferenceClient:
                     wait_for_ready=comeback.waits_for_gateway,
                 )
             except DagInferenceError as error:
-                method, request = _methods.WAIT, comeback.request_after(error)
-                tell = comeback.exists
+                request = comeback.request_after(error)
+                if isinstance(request, pb.WaitRequest):
+                    method, tell = _methods.WAIT, comeback.exists
             else:
                 return result_from(response)
 
@@ -303,7 +304,10 @@ class DagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    call = _methods.WATCH.on(self._channel)(
+                    again: Method[Any, pb.InvokeStreamResponse] = method
+                    if isinstance(asked, pb.WaitRequest):
+                        again = _methods.WATCH
+                    call = again.on(self._channel)(
                         asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
                     )
                 else:

@@ -11,9 +11,15 @@ _MARGIN_MIN = 0.03
 _MARGIN_MAX = 0.25
 
 
+_ROUNDED_UP = ((10_000.0, 100.0), (1000.0, 10.0), (100.0, 1.0))
+"""From which deadline on, in seconds, gRPC's C core tells it in units of how many, the next higher
+one (`timeout_encoding.cc`): 120.2 s as 121, 3601 s as 3610."""
+
+
 def margin(time_remaining: float) -> float:
     """Seconds that an answer needs until the caller's own clock rings."""
-    return min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
+    own = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
+    return own + next((unit for least, unit in _ROUNDED_UP if time_remaining > least), 0.0)
 
 
 class Deadline:

@@ -233,7 +233,7 @@ def test_a_gateway_that_stops(serve: Serve) -> None:
         context.send_initial_metadata((("dag-run-id", "grpc__1"),))
         context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
 
-    ended = run("invoke", "iris", "-t", serve(Invoke=stop))
+    ended = run("invoke", "iris", "-t", serve(Invoke=stop, Wait=stop))
 
     assert ended.exit_code == EXIT_CODES["SHUTTING_DOWN"]
     assert "come back with: dag-inference wait" in ended.stderr
