@@ -162,6 +162,68 @@ async def test_a_request_id_finds_its_run_after_a_new_version(
     assert again.parameters["dag_run_id"] == first.parameters["dag_run_id"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "sent"),
+    [
+        (
+            {"type": ["integer", "array"]},
+            {"type": "integer"},
+            tensor("x", "INT64", [1], int64_contents=[7]),
+        ),
+        (
+            {"type": "string"},
+            {"type": "object"},
+            tensor("x", "BYTES", [1], bytes_contents=[b"no JSON"]),
+        ),
+        (
+            {"type": "string"},
+            {"type": "string", "contentEncoding": "base64"},
+            tensor("x", "BYTES", [1], bytes_contents=[b"abc"]),
+        ),
+    ],
+    ids=["no list any more", "an object now", "base64 now"],
+)
+async def test_a_request_id_finds_its_run_after_the_params_changed(
+    airflow: FakeAirflow,
+    gateway: Gateway,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    sent: Any,
+) -> None:
+    """The same words are the same request, whatever they mean today; other words are not."""
+    params = {"x": {"value": None, "schema": before}}
+    dag = airflow.add(echo(params=params, tags=["result:predict"]))
+    once = {"request_id": pb.InferParameter(string_param="once")}
+    first = await stub(gateway).ModelInfer(infer(sent, parameters=once), timeout=10)
+    dag.params = {"x": {"value": None, "schema": after}}
+    dag.new_version(Task("predict"))
+    await eventually_version(gateway, "2")
+
+    again = await stub(gateway).ModelInfer(infer(sent, parameters=once), timeout=10)
+    other = tensor("x", "INT64", [1], int64_contents=[8])
+    failed = await failure(stub(gateway).ModelInfer(infer(other, parameters=once), timeout=10))
+
+    assert again.parameters["dag_run_id"] == first.parameters["dag_run_id"]
+    assert failed.reason == "REQUEST_ID_REUSED"
+    assert len(dag.made) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"n": NaN}', b'{"n": 1e400}', b'{"n": "\\u0000"}', b'{"n": "\\ud800"}']
+)
+async def test_a_text_that_is_json_of_what_cannot_be_stored(
+    airflow: FakeAirflow, gateway: Gateway, text: bytes
+) -> None:
+    """Is refused by its place, before a run is made."""
+    dag = airflow.add(echo(params={"x": {"value": {}, "schema": {"type": "object"}}}))
+    sent = tensor("x", "BYTES", [1], bytes_contents=[text])
+
+    failed = await failure(stub(gateway).ModelInfer(infer(sent), timeout=10))
+
+    assert (failed.reason, failed.violations) == ("REQUEST_INVALID", ["conf.x.n"])
+    assert not dag.made
+
+
 async def eventually_version(gateway: Gateway, version: str) -> None:
     """Wait until the gateway knows of it: what it knows of a DAG is up to a second old."""
     request = pb.ModelMetadataRequest(name="echo")

@@ -51,6 +51,9 @@ class Fitting(Protocol):
             RequestInvalid: They have no meaning for this DAG.
         """
 
+    def can_mean(self, conf: Mapping[str, Json]) -> bool:
+        """Whether an earlier call of the same words had this conf, whatever its DAG took then."""
+
     def check(self, dag: DagDetails) -> None:
         """Make sure that the DAG is the one that the caller means.
 

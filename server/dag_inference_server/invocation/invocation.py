@@ -210,11 +210,11 @@ class Invocations:
 
     async def _invoke(self, flight: Flight, call: Call, place: Place) -> Outcome:
         run_id = self._run_ids.make(call.dag_id, call.request_id)
-        if call.fitting is not None:
-            flight.wanted = call = await self._fitted(call, call.fitting)
+        fitting = call.fitting
         try:
-            if call.fitting is not None:
-                call.fitting.check(await self._catalog.details(call.dag_id))
+            if fitting is not None:
+                flight.wanted = call = await self._fitted(call, fitting)
+                fitting.check(await self._catalog.details(call.dag_id))
             plan = await self._catalog.plan(call.dag_id, call.result_task_ids)
             await self._catalog.check_conf(call.dag_id, call.conf, is_large=call.is_large)
             left = call.patience - flight.stopwatch.elapsed

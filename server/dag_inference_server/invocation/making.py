@@ -140,7 +140,10 @@ async def _check_same(call: Call, run: DagRun) -> None:
         return
 
     def is_same() -> bool:
-        return canonical(run.conf or {}) == canonical(dict(call.conf))
+        conf = run.conf or {}
+        if canonical(conf) == canonical(dict(call.conf)):
+            return True
+        return call.fitting is not None and call.fitting.can_mean(conf)
 
     if not (await asyncio.to_thread(is_same) if call.is_large else is_same()):
         raise RequestIdReused(

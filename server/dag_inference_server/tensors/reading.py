@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dag_inference_server.results.conf import step, value_from_text
+from dag_inference_server.results.conf import NoConf, canonical, step, value_from_text
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.datatypes import BYTES, Datatype
 from dag_inference_server.tensors.nesting import nested
@@ -43,6 +44,14 @@ class Input:
             value = value[0]
         return _told(value, schema, default, step(name)) if self.is_text else value
 
+    def can_mean(self, value: Json) -> bool:
+        """Whether `fitted` makes this value of it, for whatever the DAG took at some time."""
+        readings = [self.value]
+        if self.is_lone and isinstance(self.value, list):
+            readings.append(self.value[0])
+        same = _means if self.is_text else _is_same
+        return any(same(reading, value) for reading in readings)
+
 
 def read(datatype: Datatype, shape: Sequence[int], elements: list[Any]) -> Input:
     """What a tensor says. Bytes that are not all text are base64 one and all."""
@@ -65,6 +74,23 @@ def _told(value: Json, schema: Any, default: Json, path: str) -> Json:
     if types is not None and "object" in types and "string" not in types:
         return value_from_text(value, path)
     return value
+
+
+def _means(said: Json, value: Json) -> bool:
+    """Whether a text, or a list of texts, was told as this value."""
+    if isinstance(said, list):
+        return isinstance(value, list) and len(said) == len(value) and all(map(_means, said, value))
+    if not isinstance(said, str) or _is_same(said, value):
+        return _is_same(said, value)
+    if value == _encoded(said.encode()):
+        return True
+    with suppress(NoConf):
+        return _is_same(value_from_text(said, ""), value)
+    return False
+
+
+def _is_same(one: Json, other: Json) -> bool:
+    return canonical(one) == canonical(other)
 
 
 def _is_text(element: bytes) -> bool:

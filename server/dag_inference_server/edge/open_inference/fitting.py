@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from dag_inference.errors import RequestInvalid, Subject, Violation
 from dag_inference_server.airflow import DagDetails
-from dag_inference_server.results.conf import NoConf
+from dag_inference_server.results.conf import NoConf, faults
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.declared import Declared, outputs
 from dag_inference_server.tensors.reading import Input
+
+_FAULTS = 20
+"""That are told of one conf."""
 
 
 @dataclass(slots=True)
@@ -42,7 +46,22 @@ class Inference:
                 raise RequestInvalid(
                     f"{violation.field}: {violation.description}", violations=[violation]
                 ) from None
+        # Texts that were read as JSON can hold what cannot be stored.
+        found = [*islice(faults(conf), _FAULTS)]
+        if found:
+            violations = [Violation(f"conf{fault.path}", fault.why) for fault in found]
+            raise RequestInvalid(
+                "; ".join(f"{v.field}: {v.description}" for v in violations[:5]),
+                violations=violations,
+            )
         return conf
+
+    def can_mean(self, conf: Mapping[str, Json]) -> bool:
+        """Whether an earlier call of the same words had this conf."""
+        said = {**self.parameters, **{name: tensor.value for name, tensor in self.inputs.items()}}
+        return said.keys() == conf.keys() and all(
+            self.inputs.get(name, Input(value)).can_mean(conf[name]) for name, value in said.items()
+        )
 
     def check(self, dag: DagDetails) -> None:
         """Make sure that it is the version that is meant, and has the outputs that are wanted."""
