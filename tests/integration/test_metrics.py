@@ -200,6 +200,23 @@ async def test_every_look_counts(airflow: FakeAirflow, gateway: Gateway) -> None
     assert found(looks, kind="calls") == airflow.count(Kind.INSTANCES) > 0
 
 
+async def test_a_caller_that_goes_away(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is counted at the DAG of its run, though no call of it was answered yet."""
+    dag = airflow.add(Dag("parked"))
+    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20)
+    await eventually(lambda: dag.made)
+    await airflow.polls(2)
+
+    call.cancel()
+
+    async with asyncio.timeout(5):
+        while not (counted := await scrape(gateway))(
+            "dag_inference_calls_total", outcome="CALLER_LEFT"
+        ):
+            pass
+    assert counted("dag_inference_calls_total", outcome="CALLER_LEFT", dag_id="parked") == 1
+
+
 @pytest.mark.parametrize(
     "settings", [{"max_calls": 1, "max_calls_per_dag": 1, "max_triggers": 1}], ids=[""]
 )

@@ -138,13 +138,13 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it exists.
         """
+        flight = Flight(call, listener)
 
         async def admitted() -> Outcome:
             with self._admission.admit(call.dag_id) as place:
-                flight = Flight(call, listener)
                 return await self._bounded(flight, self._invoke(flight, call, place))
 
-        return await self._observed(call, admitted(), translate)
+        return await self._observed(flight, admitted(), translate)
 
     async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
         """Wait for the result of a run that exists, of which `translate` makes the answer.
@@ -152,21 +152,21 @@ class Invocations:
         Raises:
             DagInferenceError: One of the contract, with the run's id once it is found.
         """
+        flight = Flight(attachment, listener)
 
         async def admitted() -> Outcome:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-                flight = Flight(attachment, listener)
                 return await self._bounded(
                     flight, self._attach(flight, attachment, attachment.run_id)
                 )
 
-        return await self._observed(attachment, admitted(), translate)
+        return await self._observed(flight, admitted(), translate)
 
     async def _observed(
-        self, wanted: Wanted, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
+        self, flight: Flight, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
     ) -> T:
         """Do the work, make the answer of it, and tell how it ends."""
-        dag_id, start = wanted.dag_id, time.monotonic()
+        dag_id, start = flight.wanted.dag_id, time.monotonic()
         try:
             outcome = await work
             known = time.monotonic()
@@ -176,11 +176,12 @@ class Invocations:
             raise
         except asyncio.CancelledError:
             # Whoever waits longer than we do has not gone away: our answer is late.
-            is_late = time.monotonic() - start >= wanted.patience
-            self._observer.unanswered(dag_id, DEADLINE_MISSED if is_late else CALLER_LEFT)
+            is_late = time.monotonic() - start >= flight.wanted.patience
+            why = DEADLINE_MISSED if is_late else CALLER_LEFT
+            self._observer.unanswered(flight.subject, why)
             raise
         except Exception:
-            bug = GatewayBug("the log says more", subject=Subject(dag_id))
+            bug = GatewayBug("the log says more", subject=flight.subject)
             self._observer.failed(dag_id, bug)
             raise
         self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))

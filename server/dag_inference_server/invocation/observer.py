@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Protocol
 
-from dag_inference.errors import DagInferenceError
+from dag_inference.errors import DagInferenceError, Subject
 from dag_inference_server.invocation.call import Outcome
 
 CALLER_LEFT = "CALLER_LEFT"
@@ -24,7 +24,7 @@ class Observer(Protocol):
     def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """It has an error."""
 
-    def unanswered(self, dag_id: str, why: str) -> None:
+    def unanswered(self, subject: Subject, why: str) -> None:
         """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""
 
 
@@ -45,7 +45,7 @@ class Observers:
         for observer in self._observers:
             observer.failed(dag_id, error)
 
-    def unanswered(self, dag_id: str, why: str) -> None:
+    def unanswered(self, subject: Subject, why: str) -> None:
         """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""
         for observer in self._observers:
-            observer.unanswered(dag_id, why)
+            observer.unanswered(subject, why)

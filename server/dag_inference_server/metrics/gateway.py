@@ -23,6 +23,7 @@ from dag_inference.errors import (
     GatewayBug,
     Overloaded,
     ShuttingDown,
+    Subject,
 )
 from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome
@@ -169,9 +170,11 @@ class GatewayMetrics:
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
         self._calls.labels(label, error.reason).inc(exemplar=self._exemplar(run_id))
 
-    def unanswered(self, dag_id: str, why: str) -> None:
+    def unanswered(self, subject: Subject, why: str) -> None:
         """A call ends without an answer."""
-        self._calls.labels(self._label(dag_id), why).inc()
+        # Whose state is known is a run that Airflow has.
+        label = self._label(str(subject.dag_id), is_real=subject.run_state is not None)
+        self._calls.labels(label, why).inc()
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
-from dag_inference.errors import DagInferenceError
+from dag_inference.errors import DagInferenceError, Subject
 from dag_inference_server.airflow import DagRun
 from dag_inference_server.invocation.call import Outcome
 from dag_inference_server.metrics.looking import Now
@@ -22,7 +22,7 @@ class NoMetrics:
     def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """Nothing."""
 
-    def unanswered(self, dag_id: str, why: str) -> None:
+    def unanswered(self, subject: Subject, why: str) -> None:
         """Nothing."""
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from dag_inference.errors import DagInferenceError
+from dag_inference.errors import DagInferenceError, Subject
 from dag_inference_server.invocation.call import Outcome
 from dag_inference_server.tracing.sampling import sampler
 
@@ -90,7 +90,7 @@ class Tracing:
     def failed(self, dag_id: str, error: DagInferenceError) -> None:
         """A call has an error, which its RPC tells."""
 
-    def unanswered(self, dag_id: str, why: str) -> None:
+    def unanswered(self, subject: Subject, why: str) -> None:
         """A call ends without an answer, which its RPC tells."""
 
     async def close(self) -> None:
