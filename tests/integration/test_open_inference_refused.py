@@ -105,6 +105,13 @@ REFUSED: list[tuple[str, pb.ModelInferRequest, str]] = [
         "outputs[0].parameters.classification",
     ),
     ("an output twice", infer(outputs=[wanting("x")] * 2), "outputs[0].name"),
+    ("too many inputs", infer(*[tensor("", "FP32", [0])] * 1001), "inputs"),
+    ("too many outputs", infer(outputs=[wanting("")] * 1001), "outputs"),
+    (
+        "too many parameters",
+        infer(parameters={f"p{i}": pb.InferParameter() for i in range(1001)}),
+        "parameters",
+    ),
     ("an output without a name", infer(outputs=[wanting("")]), "outputs[0].name"),
     ("no JSON", infer(with_parameter("content_type", "application/json")), "conf.x"),
     (

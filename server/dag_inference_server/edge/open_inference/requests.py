@@ -41,6 +41,9 @@ _MICROSECOND = 1e-6
 _QUICK = QUICK // 8
 """As there: an element takes one byte here, where a number of a Struct takes nine and more."""
 
+_MAX_COUNT = 1000
+"""Of inputs, outputs and parameters: each takes few bytes to send, and many times that to serve."""
+
 _Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor
 _Parameters: TypeAlias = Mapping[str, pb.InferParameter]
 
@@ -61,6 +64,7 @@ async def read_infer(
     check = _Check()
     check.id("model_name", request.model_name)
     key, timeout = check.of_the_call(request.parameters)
+    check.counts(request)
     is_large = request.ByteSize() > _QUICK
     inference = (
         await asyncio.to_thread(check.inference, request) if is_large else check.inference(request)
@@ -108,6 +112,22 @@ class _Check(Check):
             self.that(name not in parameters, f"parameters.{name}", "is not served")
         return _text(parameters, "request_id") or None, seconds
 
+    def counts(self, request: pb.ModelInferRequest) -> None:
+        """Make sure that there is not too much to look at.
+
+        Raises:
+            RequestInvalid: There is, or something was wrong before.
+        """
+        counts = {
+            "inputs": len(request.inputs),
+            "outputs": len(request.outputs),
+            "parameters": len(request.parameters),
+        }
+        for field, count in counts.items():
+            self.that(count <= _MAX_COUNT, field, f"are {count}, more than {_MAX_COUNT}")
+        if max(counts.values()) > _MAX_COUNT:
+            self.done()
+
     def inference(self, request: pb.ModelInferRequest) -> Inference:
         parameters = {
             name: self._parameter(name, value)
@@ -140,8 +160,10 @@ class _Check(Check):
                 path = f"outputs[{index}].parameters.{name}"
                 self.that(name not in output.parameters, path, "is not served")
         names = tuple(output.name for output in request.outputs)
+        # The first of each: a dict keeps what is said last.
+        first = {name: index for index, name in reversed([*enumerate(names)])}
         for name, count in Counter(names).items():
-            path = f"outputs[{names.index(name)}].name"
+            path = f"outputs[{first[name]}].name"
             self.that(name != "", path, "is required")
             self.that(count == 1, path, "must be named once")
         return names
