@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from dag_inference.errors import RequestInvalid, Violation
 
 MAX_ID_BYTES = 250
 """Of DAG and task ids, as Airflow has it (`airflow.models.base.ID_LEN`)."""
+
+_MAX_VIOLATIONS = 20
+"""More than an error tells."""
 
 # Airflow's own rule (`airflow._shared.dagnode.node.KEY_REGEX`). What it lets
 # through and a URL path does not: `.` and `..`.
@@ -23,7 +27,7 @@ def is_id(text: str) -> bool:
 
 
 class Check:
-    """Gathers violations."""
+    """Gathers violations: the first few, however many there are."""
 
     def __init__(self) -> None:
         """Nothing is wrong yet."""
@@ -32,11 +36,11 @@ class Check:
     def that(self, holds: bool, field: str, otherwise: str) -> None:
         """Take in what is wrong with a field, unless something holds."""
         if not holds:
-            self._violations.append(Violation(field, otherwise))
+            self.wrong([Violation(field, otherwise)])
 
     def wrong(self, violations: Iterable[Violation]) -> None:
-        """Take in what is wrong."""
-        self._violations += violations
+        """Take in what is wrong, as far as it will be told."""
+        self._violations += islice(violations, _MAX_VIOLATIONS - len(self._violations))
 
     def id(self, field: str, value: str) -> None:
         """Check the id of a DAG or a task."""
