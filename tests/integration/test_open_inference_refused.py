@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
+from dag_inference_server.edge.open_inference import requests
+from dag_inference_server.edge.requests import Limits
 from dag_inference_server.inference import open_inference_pb2 as pb
 from fakes.airflow import FakeAirflow
 from integration.gateway import Gateway
@@ -58,6 +60,11 @@ REFUSED: list[tuple[str, pb.ModelInferRequest, str]] = [
     ("a negative dimension", infer(tensor("x", "FP32", [-1])), "inputs[0].shape"),
     ("too many dimensions", infer(tensor("x", "FP32", [1] * 65)), "inputs[0].shape"),
     ("lists without end", infer(tensor("x", "FP32", [10**9, 0])), "inputs[0].shape"),
+    (
+        "lists without end in all",
+        infer(*[tensor(f"x{i}", "FP32", [50_000, 0]) for i in range(3)]),
+        "inputs[2].shape",
+    ),
     (
         "too few elements",
         infer(tensor("x", "FP32", [2, 2], fp32_contents=[1, 2, 3])),
@@ -144,6 +151,31 @@ async def test_refused(
     assert len(failed.violations) == 1, failed.message
     assert failed.violations[0].endswith(field)
     assert dag.made == []
+
+
+async def test_lists_without_end_are_not_made(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a request asks for is counted before any of it is made."""
+    read: list[object] = []
+    monkeypatch.setattr(requests, "read", lambda *tensor: read.append(tensor))
+    request = infer(*[tensor(f"x{i}", "FP32", [100_000, 0]) for i in range(445)])
+
+    failed = await failure(stub(gateway).ModelInfer(request, timeout=10))
+
+    assert (failed.violations, read) == (["inputs[1].shape"], [])
+
+
+@pytest.mark.parametrize(("length", "is_large"), [(10, False), (50_000, True)])
+async def test_a_request_is_large_by_its_lists(length: int, is_large: bool) -> None:
+    """A few bytes that make many lists hold up no other calls."""
+    limits = Limits(default_deadline=10, max_deadline=10, allow_result_task_ids=False)
+
+    call, _ = await requests.read_infer(
+        infer(tensor("x", "FP32", [length, 0])), lambda: None, limits
+    )
+
+    assert call.is_large == is_large
 
 
 async def test_all_that_is_wrong(gateway: Gateway) -> None:

@@ -13,10 +13,6 @@ from dag_inference_server.results.struct import Json
 MAX_RANK = 64
 """Dimensions: as many as numpy bears, and few enough for a conf."""
 
-MAX_LISTS = 100_000
-"""Lists in a tensor beyond one for each element: a shape of some bytes, `[1000000000, 0]`, could
-ask for any number."""
-
 
 def why_no_shape(shape: Sequence[int]) -> str | None:
     """What is wrong with a shape; `None` if nothing is."""
@@ -24,9 +20,18 @@ def why_no_shape(shape: Sequence[int]) -> str | None:
         return f"has {len(shape)} dimensions, more than {MAX_RANK}"
     if any(length < 0 for length in shape):
         return "must not have a negative dimension"
-    if sum(accumulate(shape[:-1], mul)) > MAX_LISTS + prod(shape):
-        return f"makes more lists than {MAX_LISTS} and one for each element"
     return None
+
+
+def spare_lists(shape: Sequence[int]) -> int:
+    """How many lists there are within a shape beyond one for each element; 0 if it is none.
+
+    A shape of some bytes, `[1000000000, 0]`, can ask for any number.
+    """
+    if why_no_shape(shape) is not None:
+        return 0
+    lists: int = sum(accumulate(shape[:-1], mul))
+    return max(0, lists - prod(shape))
 
 
 def nested(elements: list[Any], shape: Sequence[int]) -> Json:

@@ -24,7 +24,7 @@ from dag_inference_server.tensors.datatypes import (
     NoElements,
     unpack,
 )
-from dag_inference_server.tensors.nesting import why_no_shape
+from dag_inference_server.tensors.nesting import spare_lists, why_no_shape
 from dag_inference_server.tensors.reading import Input, read
 
 CONTENT_TYPE, JSON = "content_type", "application/json"
@@ -43,6 +43,9 @@ _QUICK = QUICK // 8
 
 _MAX_COUNT = 1000
 """Of inputs, outputs and parameters: each takes few bytes to send, and many times that to serve."""
+
+_MAX_LISTS = 100_000
+"""In all inputs, beyond one for each element."""
 
 _Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor
 _Parameters: TypeAlias = Mapping[str, pb.InferParameter]
@@ -65,7 +68,7 @@ async def read_infer(
     check.id("model_name", request.model_name)
     key, timeout = check.of_the_call(request.parameters)
     check.counts(request)
-    is_large = request.ByteSize() > _QUICK
+    is_large = request.ByteSize() + check.lists(request) > _QUICK
     inference = (
         await asyncio.to_thread(check.inference, request) if is_large else check.inference(request)
     )
@@ -127,6 +130,21 @@ class _Check(Check):
             self.that(count <= _MAX_COUNT, field, f"are {count}, more than {_MAX_COUNT}")
         if max(counts.values()) > _MAX_COUNT:
             self.done()
+
+    def lists(self, request: pb.ModelInferRequest) -> int:
+        """How many lists the shapes ask for, beyond one for each element.
+
+        Raises:
+            RequestInvalid: More than may be made; something may have been wrong before, too.
+        """
+        lists = 0
+        for index, tensor in enumerate(request.inputs):
+            lists += spare_lists(tensor.shape)
+            if lists > _MAX_LISTS:
+                why = f"makes more lists than {_MAX_LISTS} in all and one for each element"
+                self.that(False, f"inputs[{index}].shape", why)
+                self.done()
+        return lists
 
     def inference(self, request: pb.ModelInferRequest) -> Inference:
         parameters = {
