@@ -75,6 +75,10 @@ DATATYPES: Mapping[str, Datatype] = {
 }
 
 
+_INFINITY = 0x7F800000
+"""As an FP32."""
+
+
 class NoElements(ValueError):
     """The bytes are not those of so many elements. The message says why."""
 
@@ -131,8 +135,15 @@ def _pack_bf16(elements: Sequence[float]) -> bytes:
 
 
 def _upper_half(word: int) -> int:
-    """Of an FP32, rounded to the nearest, to even where two are as near."""
-    if word & 0x7FFFFFFF > 0x7F800000:
+    """Of an FP32, rounded to the nearest, to even where two are as near.
+
+    Raises:
+        OverflowError: A finite number would be infinite.
+    """
+    magnitude = word & 0x7FFFFFFF
+    if magnitude > _INFINITY:
         # No number: it must not be rounded to infinity.
         return word >> 16 | 0x40
+    if _INFINITY - 0x8000 <= magnitude < _INFINITY:
+        raise OverflowError("too large for BF16")
     return (word + 0x7FFF + (word >> 16 & 1)) >> 16

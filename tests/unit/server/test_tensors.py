@@ -114,12 +114,20 @@ def test_elements_come_back_from_their_bytes(data: Any, datatype: Any, shape: li
         (1.01171875, 0x3F82),
         (-2.0, 0xC000),
         (float("inf"), 0x7F80),
-        (3.4e38, 0x7F80),
+        (3.38e38, 0x7F7E),
     ],
 )
 def test_bf16_is_rounded_to_the_nearest(number: float, word: int) -> None:
     """To the even one, where two are as near."""
     assert pack(BF16, [number]) == struct.pack("<H", word)
+
+
+@pytest.mark.parametrize("number", [3.4e38, -3.4e38, 1e300])
+def test_bf16_makes_nothing_infinite(number: float) -> None:
+    """What is beyond it is sent in a datatype that holds it."""
+    with pytest.raises(OverflowError):
+        pack(BF16, [number])
+    assert tensor_of([number], BF16) == tensor_of([number])
 
 
 def test_no_number_stays_none() -> None:
