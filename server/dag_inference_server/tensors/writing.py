@@ -18,6 +18,7 @@ from dag_inference_server.tensors.datatypes import (
     Datatype,
     Kind,
     pack,
+    unpack,
 )
 from dag_inference_server.tensors.nesting import flattened
 
@@ -96,9 +97,20 @@ def _packed(elements: Sequence[Any], own: Datatype | None, datatype: Datatype) -
             case Kind.INTEGER if elements:
                 if min(elements) < datatype.lowest or max(elements) > datatype.highest:
                     return None
-        return pack(datatype, elements)
+        raw = pack(datatype, elements)
     except (OverflowError, UnicodeEncodeError):
         return None
+    return raw if datatype.kind is not Kind.NUMBER or _is_whole(elements, datatype, raw) else None
+
+
+def _is_whole(elements: Sequence[Any], datatype: Datatype, raw: bytes) -> bool:
+    """Whether every integer has kept all of its digits: only other numbers are rounded."""
+    if int not in {*map(type, elements)}:
+        return True
+    packed = unpack(datatype, len(elements), raw)
+    return all(
+        one == other for one, other in zip(elements, packed, strict=True) if isinstance(one, int)
+    )
 
 
 def _is_like(own: Datatype, datatype: Datatype) -> bool:
