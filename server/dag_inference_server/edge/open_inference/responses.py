@@ -18,6 +18,12 @@ RUN_ID = "dag_run_id"
 _ENVELOPE = 64
 """Bytes that a stream adds to an answer, at most."""
 
+_FIELDS = 4
+"""Bytes that the two fields of an output take beside what is in them, at least."""
+
+_QUICK = QUICK // 8
+"""As there: a key of some bytes is a message here."""
+
 
 class InferResponses:
     """Makes messages, within one limit of size."""
@@ -44,7 +50,7 @@ class InferResponses:
             ResultTooLarge: The answer is larger than the limit.
             ResultTooDeep: The result is nested too deeply to be written down.
         """
-        if outcome.bytes_read > QUICK:
+        if outcome.bytes_read > _QUICK:
             return await asyncio.to_thread(self._outcome, request_id, inference, outcome)
         return self._outcome(request_id, inference, outcome)
 
@@ -61,6 +67,7 @@ class InferResponses:
         )
         values = named_values(outcome.result) if outcome.result else {}
         check_outputs(inference.outputs, values, subject)
+        size = response.ByteSize() + _ENVELOPE
         for name in inference.outputs or values:
             known = inference.declared.get(name)
             try:
@@ -70,15 +77,21 @@ class InferResponses:
                     "the result is nested a thousand levels deep; ask for a reference",
                     subject=subject,
                 ) from None
-            response.outputs.append(_output(name, tensor))
+            output = _output(name, tensor)
+            size += _FIELDS + output.ByteSize() + len(tensor.raw)
+            self._check(size, subject)
+            response.outputs.append(output)
             response.raw_output_contents.append(tensor.raw)
-        if (size := response.ByteSize() + _ENVELOPE) > self._max_bytes:
+        self._check(response.ByteSize() + _ENVELOPE, subject)
+        return response
+
+    def _check(self, size: int, subject: Subject) -> None:
+        if size > self._max_bytes:
             raise ResultTooLarge(
-                f"the answer has {size} bytes, more than {self._max_bytes}; ask for fewer outputs, "
-                "or for a reference by dag_inference.v1",
+                f"the answer has more than {self._max_bytes} bytes; ask for fewer outputs, or for "
+                "a reference by dag_inference.v1",
                 subject=subject,
             )
-        return response
 
 
 def _output(name: str, tensor: Tensor) -> pb.ModelInferResponse.InferOutputTensor:
