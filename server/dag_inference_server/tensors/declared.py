@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.datatypes import (
@@ -43,14 +43,15 @@ def outputs(tags: Iterable[str]) -> dict[str, Declared]:
     """The outputs that tags declare: `output:<name>:<datatype>`, or with a `:<shape>` after it.
 
     The shape is lengths with commas between them, -1 for any. Without, it is a scalar. A tag of
-    another form declares nothing.
+    another form declares nothing, nor does one with a length that no list has.
     """
     found = {}
     for tag in tags:
         match = _TAG.fullmatch(tag)
         if match and (datatype := DATATYPES.get(match["datatype"])):
             shape = tuple(map(int, match["shape"].split(","))) if match["shape"] else ()
-            found[match["name"]] = Declared(datatype, shape)
+            if all(ANY <= length < _LONGEST for length in shape):
+                found[match["name"]] = Declared(datatype, shape)
     return found
 
 
@@ -76,9 +77,14 @@ def _of_schema(schema: Any) -> tuple[Datatype, tuple[int, ...]]:
         return _DATATYPES.get(next(iter(types), ""), BYTES) if len(types) == 1 else BYTES, ()
     chosen = _chosen(schema)
     least, most = chosen.get("minItems"), chosen.get("maxItems")
-    length = least if isinstance(least, int) and least == most and 0 <= least < _LONGEST else ANY
+    length = least if _is_length(least) and least == most else ANY
     datatype, shape = _of_schema(chosen.get("items"))
     return datatype, (length, *shape)
+
+
+def _is_length(item: Any) -> TypeGuard[int]:
+    """Whether a list can be as long; true, an integer to Python, is no length."""
+    return isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _LONGEST
 
 
 def _chosen(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.datatypes import BF16, BYTES, DATATYPES, Kind, pack, unpack
-from dag_inference_server.tensors.declared import input_of
+from dag_inference_server.tensors.declared import Declared, input_of, outputs
 from dag_inference_server.tensors.nesting import (
     MAX_RANK,
     flattened,
@@ -183,6 +183,8 @@ def test_spare_lists(shape: list[int], lists: int) -> None:
         {"type": 5},
         {"type": ["array", 5], "items": [{}], "minItems": "3", "maxItems": "3"},
         {"type": "array", "minItems": 2**70, "maxItems": 2**70},
+        {"type": "array", "minItems": True, "maxItems": True},
+        {"type": "array", "minItems": -5, "maxItems": -5},
         {"anyOf": {"type": "array"}},
         {"anyOf": [5, {"type": "array"}]},
         {"enum": 5},
@@ -195,7 +197,26 @@ def test_schemas_that_are_none(schema: Any) -> None:
     said = read(BYTES, [1], [b"a"])
 
     assert said.fitted("x", schema, None) in ("a", ["a"])
-    assert input_of(schema, None).shape in {(1,), (-1,)}
+    assert str(input_of(schema, None).shape) in {"(1,)", "(-1,)"}
+
+
+@pytest.mark.parametrize(
+    ("told", "shape"),
+    [
+        ("", ()),
+        (":-1,3", (-1, 3)),
+        (":0,2147483647", (0, 2**31 - 1)),
+        (":2147483648", None),
+        (":99999999999999999999", None),
+        (":-5", None),
+        (":3,", None),
+    ],
+)
+def test_tags_that_declare_outputs(told: str, shape: tuple[int, ...] | None) -> None:
+    """One with a dimension that no list has declares nothing."""
+    expected = {} if shape is None else {"x": Declared(DATATYPES["FP32"], shape)}
+
+    assert outputs([f"output:x:FP32{told}"]) == expected
 
 
 @given(st.lists(st.binary(max_size=4), max_size=4))
