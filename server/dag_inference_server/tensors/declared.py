@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -16,7 +16,7 @@ from dag_inference_server.tensors.datatypes import (
     INT64,
     Datatype,
 )
-from dag_inference_server.tensors.schema import types_of
+from dag_inference_server.tensors.schema import part_for, types_of
 from dag_inference_server.tensors.writing import tensor_of
 
 ANY = -1
@@ -75,7 +75,7 @@ def _of_schema(schema: Any) -> tuple[Datatype, tuple[int, ...]]:
         if types == {"integer", "number"}:
             return FP64, ()
         return _DATATYPES.get(next(iter(types), ""), BYTES) if len(types) == 1 else BYTES, ()
-    chosen = _chosen(schema)
+    chosen = part_for("array", schema)
     least, most = chosen.get("minItems"), chosen.get("maxItems")
     length = least if _is_length(least) and least == most else ANY
     datatype, shape = _of_schema(chosen.get("items"))
@@ -85,14 +85,3 @@ def _of_schema(schema: Any) -> tuple[Datatype, tuple[int, ...]]:
 def _is_length(item: Any) -> TypeGuard[int]:
     """Whether a list can be as long; true, an integer to Python, is no length."""
     return isinstance(item, int) and not isinstance(item, bool) and 0 <= item < _LONGEST
-
-
-def _chosen(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The part of a schema that is about the list."""
-    for keyword in ("anyOf", "oneOf"):
-        if "type" in schema or not isinstance(schema.get(keyword), list):
-            continue
-        for each in schema[keyword]:
-            if "array" in (types_of(each) or ()):
-                return _chosen(each)
-    return schema

@@ -12,7 +12,7 @@ from dag_inference_server.results.conf import NoConf, canonical, step, value_fro
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.datatypes import BYTES, Datatype
 from dag_inference_server.tensors.nesting import nested
-from dag_inference_server.tensors.schema import may_be, types_of
+from dag_inference_server.tensors.schema import may_be, part_for, types_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ def read(datatype: Datatype, shape: Sequence[int], elements: list[Any]) -> Input
 
 def _told(value: Json, schema: Any, default: Json, path: str) -> Json:
     if isinstance(value, list):
-        items = schema.get("items", True) if isinstance(schema, Mapping) else True
+        items = part_for("array", schema).get("items")
         return [_told(item, items, None, path + step(i)) for i, item in enumerate(value)]
     if not isinstance(value, str) or not isinstance(schema, Mapping):
         return value
-    if schema.get("contentEncoding") == "base64":
+    if part_for("string", schema).get("contentEncoding") == "base64":
         return _encoded(value.encode())
     types = types_of(schema, default)
     if types is not None and "object" in types and "string" not in types:

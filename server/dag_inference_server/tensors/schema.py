@@ -45,6 +45,18 @@ def may_be(name: str, schema: Any, default: Json = None) -> bool:
     return types is None or name in types
 
 
+def part_for(name: str, schema: Any) -> Mapping[str, Any]:
+    """What a schema says of one type: of its ways, the first that names it, and what is beside."""
+    if not isinstance(schema, Mapping):
+        return {}
+    if "type" not in schema:
+        for keyword in ("anyOf", "oneOf"):
+            for way in _list(schema.get(keyword)):
+                if name in (types_of(way) or ()):
+                    return {**schema, **part_for(name, way)}
+    return schema
+
+
 def _list(item: Any) -> list[Any]:
     """A list of a schema; none where its author has written something else."""
     return item if isinstance(item, list) else []

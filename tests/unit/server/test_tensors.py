@@ -200,6 +200,31 @@ def test_schemas_that_are_none(schema: Any) -> None:
     assert str(input_of(schema, None).shape) in {"(1,)", "(-1,)"}
 
 
+TEXT = {"type": "string", "contentEncoding": "base64"}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+NULL = {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (TEXT, "e30="),
+        ({"anyOf": [TEXT, NULL]}, "e30="),
+        ({"oneOf": [NULL, {"anyOf": [NULL, TEXT]}]}, "e30="),
+        ({"anyOf": [{"type": "string"}, NULL], "contentEncoding": "base64"}, "e30="),
+        ({"anyOf": [{"type": "array", "items": TEXT}, NULL]}, ["e30="]),
+        ({"anyOf": [OBJECTS, NULL]}, [{}]),
+        ({"type": "array", "items": {"anyOf": [NULL, {"type": "object"}]}}, [{}]),
+        ({"anyOf": [{"type": "object"}, NULL]}, {}),
+        ({"anyOf": [{"type": "string"}, NULL]}, "{}"),
+    ],
+    ids=str,
+)
+def test_what_may_be_null_is_read_as_what_may_not(schema: Any, value: Json) -> None:
+    """A schema is looked into, however its author has said that there may be nothing."""
+    assert read(BYTES, [1], [b"{}"]).fitted("x", schema, None) == value
+
+
 @pytest.mark.parametrize(
     ("told", "shape"),
     [
