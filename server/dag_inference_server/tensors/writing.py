@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dag_inference_server.results.shape import WRAPPER, ResultKind, Shaped
@@ -120,7 +122,29 @@ def _is_like(own: Datatype, datatype: Datatype) -> bool:
 
 def _text(value: Json) -> bytes:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _json(value, ensure_ascii=False)
     except UnicodeEncodeError:
         # What is no text is told by its number.
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _json(value, ensure_ascii=True)
+
+
+def _json(value: Json, *, ensure_ascii: bool) -> bytes:
+    write = partial(json.dumps, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
+    try:
+        text = write(value)
+    except ValueError:
+        text = write(_finite(value))
+    return text.encode()
+
+
+def _finite(value: Json) -> Json:
+    """A value with null for what is no JSON number: NaN and the infinities."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case list():
+            return [_finite(item) for item in value]
+        case dict():
+            return {key: _finite(item) for key, item in value.items()}
+        case _:
+            return value

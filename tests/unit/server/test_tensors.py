@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dag_inference_server.results.struct import Json
-from dag_inference_server.tensors.datatypes import BF16, BYTES, DATATYPES, Kind, pack, unpack
+from dag_inference_server.tensors.datatypes import BF16, BYTES, DATATYPES, FP64, Kind, pack, unpack
 from dag_inference_server.tensors.declared import Declared, input_of, outputs
 from dag_inference_server.tensors.nesting import (
     MAX_RANK,
@@ -135,6 +135,30 @@ def test_no_number_stays_none() -> None:
     (nan,) = unpack(BF16, 1, pack(BF16, [struct.unpack("<f", b"\x01\0\x80\x7f")[0]]))
 
     assert math.isnan(nan)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([math.nan, None], b"[null,null]"),
+        ({"a": [math.inf, "\u00e4"], "b": -math.inf}, '{"a":[null,"\u00e4"],"b":null}'.encode()),
+        ([math.nan, None, "\ud800"], rb'[null,null,"\ud800"]'),
+    ],
+    ids=str,
+)
+def test_json_has_no_nan(value: Json, text: bytes) -> None:
+    """What is said to be JSON is, for every reader: null stands for what is no number there."""
+    tensor = tensor_of(value)
+
+    assert tensor.is_json
+    assert unpack(BYTES, 1, tensor.raw) == [text]
+
+
+def test_nan_stays_what_it_is_in_a_tensor() -> None:
+    """Among numbers alone it is one of them."""
+    (nan, one) = unpack(FP64, 2, tensor_of([math.nan, 1.0]).raw)
+
+    assert (math.isnan(nan), one) == (True, 1)
 
 
 @pytest.mark.parametrize(
