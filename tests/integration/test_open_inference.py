@@ -10,7 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
+from dag_inference.errors import RequestInvalid
+from dag_inference_server.airflow import DagDetails
 from dag_inference_server.edge.open_inference import responses
+from dag_inference_server.edge.open_inference.fitting import check_version, is_latest
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.tensors.writing import tensor_of
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, steps
@@ -431,6 +434,17 @@ async def test_other_versions(airflow: FakeAirflow, gateway: Gateway) -> None:
             assert failed.code is grpc.StatusCode.INVALID_ARGUMENT
             assert failed.violations == ["model_version"]
     assert len(dag.made) == 1
+
+
+@pytest.mark.parametrize("version", ["0", "1", "None"])
+def test_no_version_is_the_latest_where_airflow_tells_none(version: str) -> None:
+    """Not even one that is called so."""
+    dag = DagDetails(dag_id="dag", is_paused=False, is_stale=False)
+
+    assert not is_latest(version, dag)
+    with pytest.raises(RequestInvalid, match="not told by Airflow"):
+        check_version(version, dag)
+    check_version("", dag)
 
 
 @pytest.mark.parametrize(

@@ -70,14 +70,20 @@ class Inference:
             check_outputs(self.outputs, self.declared, Subject(dag.dag_id))
 
 
+def is_latest(version: str, dag: DagDetails) -> bool:
+    """Whether a version is a DAG's latest; none is, where Airflow does not tell."""
+    return bool(dag.version) and version == str(dag.version)
+
+
 def check_version(version: str, dag: DagDetails) -> None:
     """Make sure that a version is the latest, or none.
 
     Raises:
         RequestInvalid: It is another, of which no run can be made.
     """
-    if version and version != str(dag.version):
-        why = f"is not the latest version of {dag.dag_id}, which is {dag.version}"
+    if version and not is_latest(version, dag):
+        latest = dag.version or "not told by Airflow"
+        why = f"is not the latest version of {dag.dag_id}, which is {latest}"
         raise RequestInvalid(
             f"the version {version[:20]} {why}",
             subject=Subject(dag.dag_id),

@@ -14,6 +14,7 @@ from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.accepting import Quiet
 from dag_inference_server.edge.deadline import Deadline
 from dag_inference_server.edge.health import Health
+from dag_inference_server.edge.open_inference.fitting import is_latest
 from dag_inference_server.edge.open_inference.models import (
     model_metadata,
     read_metadata,
@@ -93,7 +94,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             dag = await self._catalog.details(request.name)
         except (DagNotFound, DagNotAllowed):
             return False
-        return request.version == str(dag.version)
+        return is_latest(request.version, dag)
 
     async def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, context: _Context
