@@ -417,17 +417,17 @@ async def test_other_versions(airflow: FakeAirflow, gateway: Gateway) -> None:
     await well(gateway)
     names: Any = stub(gateway)
 
-    for version, is_latest in (("1", True), ("2", False), ("one", False)):
+    for version, is_ready in (("1", True), ("2", False), ("one", False)):
         ready = await names.ModelReady(
             pb.ModelReadyRequest(name="echo", version=version), timeout=5
         )
-        assert ready.ready == is_latest
+        assert ready.ready == is_ready
         calls = (
             names.ModelMetadata(pb.ModelMetadataRequest(name="echo", version=version), timeout=5),
             names.ModelInfer(infer(model_version=version), timeout=5),
         )
         for call in calls:
-            if is_latest:
+            if is_ready:
                 await call
                 continue
             failed = await failure(call)
