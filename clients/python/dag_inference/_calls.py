@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError, current_task
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -9,7 +10,7 @@ from grpc import RpcError, StatusCode
 
 from dag_inference._metadata import run_id_in
 from dag_inference._status import exception_from
-from dag_inference.errors import DagInferenceError, Subject
+from dag_inference.errors import DagInferenceError, ServiceError, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,13 @@ def attended(
         run_id = getattr(request, "run_id", None) or _run_id_before(error)
         asked = Subject(getattr(request, "dag_id", None), run_id)
         raise exception_from(error, target=target, asked=asked) from error
+    except CancelledError as error:
+        # What grpc.aio makes of a channel that is closed, though nobody has cancelled the task.
+        task = current_task()
+        if task is None or task.cancelling():
+            raise
+        message = "the channel was closed"
+        raise ServiceError(message, code=StatusCode.CANCELLED) from error
     finally:
         # Nothing happens if it has ended. If it has not, the caller broke off.
         call.cancel()

@@ -15,6 +15,8 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dag_inference._calls import OnRun
     from dag_inference.errors import DagInferenceError
 
@@ -37,17 +39,20 @@ channel does not repeat it: an answer has begun."""
 class Comeback:
     """One call's way back to its run, within its deadline."""
 
-    def __init__(self, request: RunRequest, timeout: float | None, *, allowed: bool) -> None:
+    def __init__(
+        self, request: RunRequest, timeout: float | None, *, allowed: Callable[[], bool]
+    ) -> None:
         """Begin the call.
 
         Args:
             request: What is asked.
             timeout: Seconds that the whole may take; `None` for the gateway's default.
-            allowed: Whether to come back at all.
+            allowed: Whether to come back at all: not once the client is closed.
         """
         self._request = request
         self._ends = None if timeout is None else monotonic() + timeout
-        self._times = _TIMES if allowed else 0
+        self._allowed = allowed
+        self._times = _TIMES
         self._run_id: str | None = None
         self._has_come_back = False
 
@@ -83,6 +88,8 @@ class Comeback:
             DagInferenceError: The error itself, if it is no lost gateway, or if this gateway
                 never had the run: then the channel has repeated the call as often as it may.
         """
+        if not self._allowed():
+            raise error
         is_first = not self._has_come_back and isinstance(self._request, pb.InvokeRequest)
         if is_first and not error.reason:
             # It can have come with the status, in the same instant.

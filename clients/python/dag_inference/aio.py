@@ -89,8 +89,12 @@ class AsyncDagInferenceClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls in flight are given up, as `on_disconnect` says."""
+        """Close the connection. Calls in flight are given up, as `on_disconnect` says.
+
+        They end with a `DagInferenceError` of the code `CANCELLED`.
+        """
         if self._owns_channel:
+            self._reattach = False
             await self._channel.close()
 
     async def invoke(
@@ -254,7 +258,7 @@ class AsyncDagInferenceClient:
         timeout: float | None,
         on_run: OnRun | None = None,
     ) -> Result:
-        comeback = Comeback(request, timeout, allowed=self._reattach)
+        comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         tell = comeback.telling(on_run)
         while True:
             try:
@@ -292,7 +296,7 @@ class AsyncDagInferenceClient:
         request: RunRequest,
         timeout: float | None,
     ) -> AsyncGenerator[Event, None]:
-        comeback = Comeback(request, timeout, allowed=self._reattach)
+        comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         begun = method.on_aio(self._channel)(request, timeout=timeout)
 
         # Apart, because a generator begins only when it is iterated.

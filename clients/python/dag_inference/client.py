@@ -88,8 +88,12 @@ class DagInferenceClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls in flight are given up, as `on_disconnect` says."""
+        """Close the connection. Calls in flight are given up, as `on_disconnect` says.
+
+        They end with a `DagInferenceError` of the code `CANCELLED`.
+        """
         if self._owns_channel:
+            self._reattach = False
             self._channel.close()
 
     def invoke(
@@ -249,7 +253,7 @@ class DagInferenceClient:
         timeout: float | None,
         on_run: OnRun | None = None,
     ) -> Result:
-        comeback = Comeback(request, timeout, allowed=self._reattach)
+        comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         tell = comeback.telling(on_run)
         while True:
             try:
@@ -287,7 +291,7 @@ class DagInferenceClient:
         request: RunRequest,
         timeout: float | None,
     ) -> Generator[Event, None, None]:
-        comeback = Comeback(request, timeout, allowed=self._reattach)
+        comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         begun = method.on(self._channel)(request, timeout=timeout)
 
         # Apart, because a generator begins only when it is iterated.

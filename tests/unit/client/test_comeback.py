@@ -325,3 +325,58 @@ def test_what_the_caller_raises_is_the_callers(serve: Serve) -> None:
     ):
         client.call("iris", on_run=fail, timeout=30)
     assert len(gateway.asked) == 1
+
+
+class Silent(Gateway):
+    """A gateway that says the run id and nothing more until its callers are gone."""
+
+    def _lose(self, context: grpc.ServicerContext) -> None:
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        assert gone.wait(10)
+
+
+@pytest.mark.parametrize("way", ["call", "stream"])
+async def test_closing_gives_up_what_is_in_flight(serve: Serve, way: str) -> None:
+    """With an error of the table, and without coming back: the channel is no more."""
+    gateway = Silent()
+    client = DagInferenceClient(serve(**gateway.methods()))
+    has_begun = threading.Event()
+
+    def ask() -> None:
+        if way == "call":
+            client.call("iris", on_run=lambda _: has_begun.set(), timeout=30)
+        for _ in client.stream("iris", timeout=30):
+            has_begun.set()
+
+    asking = asyncio.create_task(asyncio.to_thread(ask))
+    assert await asyncio.to_thread(has_begun.wait, 10)
+    client.close()
+
+    with pytest.raises(DagInferenceError) as caught:
+        await asking
+    assert caught.value.code is grpc.StatusCode.CANCELLED
+    assert len(gateway.asked) == 1
+
+
+@pytest.mark.parametrize("way", ["call", "stream"])
+async def test_closing_cancels_no_task(serve: Serve, way: str) -> None:
+    """With asyncio, it is the same error, and not as if the caller had given up."""
+    gateway = Silent()
+    client = AsyncDagInferenceClient(serve(**gateway.methods()))
+    has_begun = asyncio.Event()
+
+    async def ask() -> None:
+        if way == "call":
+            await client.call("iris", on_run=lambda _: has_begun.set(), timeout=30)
+        async for _ in client.stream("iris", timeout=30):
+            has_begun.set()
+
+    asking = asyncio.create_task(ask())
+    await asyncio.wait_for(has_begun.wait(), 10)
+    await client.close()
+
+    with pytest.raises(DagInferenceError) as caught:
+        await asking
+    assert caught.value.code is grpc.StatusCode.CANCELLED
+    assert len(gateway.asked) == 1
