@@ -71,6 +71,21 @@ async def test_a_quiet_stream_stays_open(airflow: FakeAirflow, channel: grpc.aio
     await through_envoy.test_a_quiet_stream_stays_open(airflow, channel)
 
 
+SHORT = {
+    "client_max_body_size 16m;": (
+        "client_max_body_size 1k; client_body_timeout 1s; grpc_send_timeout 1s;"
+    )
+}
+
+
+@pytest.mark.parametrize("changes", [SHORT], ids=[""])
+async def test_a_stream_of_requests_has_no_end(
+    airflow: FakeAirflow, channel: grpc.aio.Channel
+) -> None:
+    """Neither of its length nor of its caller's silence, unlike a call."""
+    await through_envoy.test_a_model(airflow, channel)
+
+
 @pytest.mark.parametrize("settings", [{"heartbeat_interval": 60}])
 @pytest.mark.parametrize("changes", [IDLE], ids=[""])
 async def test_a_stream_without_heartbeats_does_not(

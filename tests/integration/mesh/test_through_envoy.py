@@ -12,11 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+from dag_inference_server.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.early import run_id_of, started
+from integration.inference import echo, infer, tensor, values
 from integration.mesh.envoy import Envoy
 from integration.statuses import Failure, failure
-from integration.waiting import eventually, first_run
+from integration.waiting import eventually, first_run, never
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
 
@@ -104,6 +106,23 @@ async def test_a_caller_that_goes_away(
     call.cancel()
 
     await eventually(lambda: run.state == "failed")
+
+
+async def test_a_model(airflow: FakeAirflow, channel: grpc.aio.Channel) -> None:
+    """A DAG is called as a model, one by one and in a stream that waits in between."""
+    airflow.add(echo())
+    stub: Any = GRPCInferenceServiceStub(channel)
+    x = tensor("x", "BYTES", [1], bytes_contents=[b"x" * 700])
+
+    assert values(await stub.ModelInfer(infer(x), timeout=30)) == {"x": ["x" * 700]}
+    stream = stub.ModelStreamInfer(timeout=30)
+    for name in ("first", "second"):
+        await stream.write(infer(x, id=name))
+        answer = (await stream.read()).infer_response
+        assert (answer.id, values(answer)) == (name, {"x": ["x" * 700]})
+        await never(stream.done, within=1.5)
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
 
 
 IDLE = {"idle_timeout: 60s": "idle_timeout: 1s"}
