@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from fakes.airflow import Dag, FakeAirflow, steps
 from integration.mesh.envoy import Envoy
 
@@ -47,12 +49,30 @@ async def test_a_request_that_is_wrong(airflow: FakeAirflow, proxy: Envoy) -> No
     assert (status, found["ErrorInfo"]["reason"]) == (400, "REQUEST_INVALID")
     assert [bad["field"] for bad in found["BadRequest"]["field_violations"]] == ["dag_id"]
     url = f"http://{proxy.target}/dag_inference.v1.DagInference"
-    async with proxy.session.post(f"{url}/Invoke", data='{"dag_id": ') as answer:
+    is_json = {"Content-Type": "application/json"}
+    async with proxy.session.post(f"{url}/Invoke", data='{"dag_id": ', headers=is_json) as answer:
         assert answer.status == 400
     async with proxy.session.post(f"{url}/Invoke", json={"dag": "dag"}) as answer:
         assert answer.status == 400
     async with proxy.session.post(f"{url}/Unknown", json={}) as answer:
         assert answer.status == 404
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/plain;application/json", None])
+@pytest.mark.parametrize("method", ["Invoke", "InvokeStream"])
+async def test_what_any_web_page_may_send(
+    airflow: FakeAirflow, proxy: Envoy, method: str, kind: str | None
+) -> None:
+    """Makes no run: browsers ask nobody whether they may send such a content type, or none."""
+    dag = airflow.add(Dag("dag", script=[lambda run: run.finish("predict", 1)]))
+    url = f"http://{proxy.target}/dag_inference.v1.DagInference/{method}"
+    headers = {"Origin": "https://elsewhere.example"} | ({"Content-Type": kind} if kind else {})
+
+    async with proxy.session.post(
+        url, data=b'{"dag_id": "dag"}', headers=headers, skip_auto_headers=("Content-Type",)
+    ) as answer:
+        assert answer.status == 404
+    assert not dag.made
 
 
 async def test_a_deadline(airflow: FakeAirflow, proxy: Envoy) -> None:
