@@ -16,7 +16,7 @@ from dag_inference_server.edge.open_inference import responses
 from dag_inference_server.edge.open_inference.fitting import check_version, is_latest
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.tensors.writing import tensor_of
-from fakes.airflow import Dag, FakeAirflow, Kind, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.inference import echo, infer, kinds, returning, stub, tensor, values, well
 from integration.scraping import scrape
@@ -468,6 +468,24 @@ async def test_what_is_ready(
     answer = await stub(gateway).ModelReady(pb.ModelReadyRequest(name="dag"), timeout=5)
 
     assert answer.ready == is_ready
+
+
+@pytest.mark.parametrize("status", [403, 503])
+async def test_a_version_that_airflow_does_not_tell(
+    airflow: FakeAirflow, gateway: Gateway, status: int
+) -> None:
+    """Is not ready, and no error either, though the DAG was ready just before."""
+    airflow.add(Dag("dag"))
+    await well(gateway)
+    ready: Any = stub(gateway).ModelReady
+    assert (await ready(pb.ModelReadyRequest(name="dag"), timeout=5)).ready
+
+    airflow.faults.add(faults.refused(status), Kind.DAG)
+    # What Airflow has told is good for a second, and that the DAG is ready for five.
+    await asyncio.sleep(1.2)
+
+    request = pb.ModelReadyRequest(name="dag", version="1")
+    assert not (await ready(request, timeout=5)).ready
 
 
 async def test_the_server(airflow: FakeAirflow, gateway: Gateway) -> None:

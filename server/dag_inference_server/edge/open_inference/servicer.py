@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from dag_inference.errors import DagNotAllowed, DagNotFound
+from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.accepting import Quiet
 from dag_inference_server.edge.deadline import Deadline
@@ -92,7 +92,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             return True
         try:
             dag = await self._catalog.details(request.name)
-        except (DagNotFound, DagNotAllowed):
+        except (DagNotFound, DagNotAllowed, AirflowUnavailable, AirflowDenied):
             return False
         return is_latest(request.version, dag)
 
