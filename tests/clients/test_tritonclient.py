@@ -257,7 +257,7 @@ def test_a_stream(client: Any) -> None:
     for index in range(3):
         array = np.array([index])
         client.async_stream_infer("echo", [given("x", array)], request_id=str(index))
-    client.async_stream_infer("failing", [], enable_empty_final_response=True)
+    client.async_stream_infer("failing", [], request_id="7", enable_empty_final_response=True)
 
     came, failed = {}, []
     for _ in range(4):
@@ -271,7 +271,7 @@ def test_a_stream(client: Any) -> None:
     assert came == {"0": [0], "1": [1], "2": [2]}
     assert len(failed) == 1
     assert failed[0].startswith("TASK_FAILED: ")
-    assert "[run grpc-" in failed[0]
+    assert " [id 7] [run grpc-" in failed[0]
 
 
 async def test_asyncio(target: str) -> None:

@@ -47,7 +47,7 @@ async def test_answers_come_as_they_are_ready(airflow: FakeAirflow, gateway: Gat
 
 
 async def test_an_error_is_an_answer(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """With its reason, what happened and the run; the stream goes on."""
+    """With its reason, what happened, whose it is and the run; the stream goes on."""
     failing = Dag("failing", script=[steps.fail("predict", raises=ValueError("too bad"))])
     airflow.add(failing)
     airflow.add(echo())
@@ -62,11 +62,12 @@ async def test_an_error_is_an_answer(airflow: FakeAirflow, gateway: Gateway) -> 
 
     run_id = failing.made[0].run_id
     assert bad.error_message.startswith("TASK_FAILED: task predict failed")
-    assert bad.error_message.endswith(f"ValueError: too bad [run {run_id}]")
+    assert bad.error_message.endswith(f"ValueError: too bad [id bad] [run {run_id}]")
     assert (bad.infer_response.id, bad.infer_response.outputs) == ("bad", [])
     assert (parameter(bad, "reason"), parameter(bad, "code")) == ("TASK_FAILED", "ABORTED")
     assert parameter(bad, "dag_run_id") == run_id
     assert worse.error_message.startswith("REQUEST_INVALID: inputs[0].datatype")
+    assert worse.error_message.endswith(" [id worse]")
     assert (good.id, values(good)) == ("good", {"x": [1]})
     stream.cancel()
 

@@ -24,6 +24,9 @@ wire when there is room, so that a slow reader costs no more memory than that.""
 _MAX_MESSAGE = 2000
 """Of an error's text, in bytes."""
 
+_MAX_ID = 200
+"""Of a request's id in there."""
+
 _METHOD = "ModelStreamInfer"
 _FINAL = "triton_final_response"
 
@@ -132,8 +135,10 @@ class InferStream:
 
 def _failed(request: pb.ModelInferRequest, error: DagInferenceError) -> pb.ModelStreamInferResponse:
     """An error as an answer: as text for most clients, which see no more, and as parameters."""
+    asked = f" [id {shortened(request.id, _MAX_ID)}]" if request.id else ""
     run = f" [run {error.run_id}]" if error.run_id else ""
-    answer = pb.ModelStreamInferResponse(error_message=shortened(f"{error}{run}", _MAX_MESSAGE))
+    message = f"{shortened(str(error), _MAX_MESSAGE)}{asked}{run}"
+    answer = pb.ModelStreamInferResponse(error_message=message)
     response = answer.infer_response
     response.id, response.model_name = request.id, request.model_name
     told = {"code": error.code.name, "reason": error.reason, **error.subject.to_metadata()}
