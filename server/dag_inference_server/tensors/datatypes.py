@@ -109,6 +109,9 @@ def pack(datatype: Datatype, elements: Sequence[Any]) -> bytes:
     """
     if datatype is BYTES:
         return b"".join(struct.pack("<I", len(each)) + each for each in elements)
+    if datatype.kind is Kind.NUMBER:
+        # An integer that is too large is another error to `struct`.
+        elements = [*map(float, elements)]
     if datatype is BF16:
         return _pack_bf16(elements)
     return struct.pack(f"<{len(elements)}{datatype.code}", *elements)

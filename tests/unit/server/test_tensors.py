@@ -130,6 +130,16 @@ def test_bf16_makes_nothing_infinite(number: float) -> None:
     assert tensor_of([number], BF16) == tensor_of([number])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("FP16", 65520), ("FP16", 10**400), ("BF16", 10**400), ("FP32", 10**400), ("FP64", 10**400)],
+    ids=lambda value: str(value)[:10],
+)
+def test_an_integer_that_is_too_large_for_numbers(name: str, value: int) -> None:
+    """Is as any other number that is: it comes as what it is."""
+    assert tensor_of(value, DATATYPES[name]) == tensor_of(value)
+
+
 def test_no_number_stays_none() -> None:
     """In BF16, too, whose rounding could make infinity of it."""
     (nan,) = unpack(BF16, 1, pack(BF16, [struct.unpack("<f", b"\x01\0\x80\x7f")[0]]))
