@@ -49,9 +49,8 @@ def address_of(fake: FakeAirflow) -> Address:
     return Address(fake.url, fake.accounts.username, fake.accounts.password)
 
 
-async def _serve() -> None:
-    answered = Dag(ANSWERED, Task(TASK), script=[steps.finish(TASK, VALUE), steps.end()])
-    fake = FakeAirflow(answered, Dag(PARKED, Task(TASK)))
+async def serve(fake: FakeAirflow) -> None:
+    """Serve it, in a process of its own, until that is told to end."""
     await fake.start()
     print(json.dumps(asdict(address_of(fake))), flush=True)
     told = asyncio.Event()
@@ -61,6 +60,11 @@ async def _serve() -> None:
         fake.asked.clear()
         await asyncio.sleep(1)
     await fake.stop()
+
+
+async def _serve() -> None:
+    answered = Dag(ANSWERED, Task(TASK), script=[steps.finish(TASK, VALUE), steps.end()])
+    await serve(FakeAirflow(answered, Dag(PARKED, Task(TASK))))
 
 
 if __name__ == "__main__":

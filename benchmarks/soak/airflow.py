@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 
-from benchmarks.fake.airflow import FakeProcess, address_of
+from benchmarks.fake.airflow import FakeProcess, serve
 from benchmarks.gateway import Address
 from benchmarks.processes import first_line, module, running
 from fakes.airflow import Dag, FakeAirflow, Run, Step, Task, steps
@@ -56,16 +54,7 @@ async def _serve() -> None:
         STAYS: [],
     }
     dags = [Dag(name, Task(TASK), script=script, keeps=_KEPT) for name, script in scripts.items()]
-    fake = FakeAirflow(*dags)
-    await fake.start()
-    print(json.dumps(asdict(address_of(fake))), flush=True)
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    while not told.is_set():
-        # Nobody asks this process what it was asked, and it was asked a lot.
-        fake.asked.clear()
-        await asyncio.sleep(1)
-    await fake.stop()
+    await serve(FakeAirflow(*dags))
 
 
 if __name__ == "__main__":

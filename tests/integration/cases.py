@@ -33,7 +33,9 @@ class Case:
     name: str
     code: StatusCode
     reason: str
-    request: pb.InvokeRequest = field(default_factory=lambda: pb.InvokeRequest(dag_id="dag"))
+    request: pb.InvokeRequest | pb.WaitRequest = field(
+        default_factory=lambda: pb.InvokeRequest(dag_id="dag")
+    )
     dag: Callable[[], Dag] = lambda: Dag("dag")
     """The DAG that Airflow has."""
     before: Callable[[FakeAirflow], object] = nothing
@@ -49,6 +51,8 @@ class Case:
     """What `ResourceInfo` names."""
     retry: bool = False
     """Whether `RetryInfo` says when to come back."""
+    there: str | None = None
+    """The id of a run that somebody has made before, of another conf."""
     parked: int = 0
     """How many such calls are in flight already."""
     gateway_ends: bool = False

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
+from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, steps
 from integration.cases import AS_LAST_SEEN, RUN, Case
 from integration.error_rows.of_airflow import AIRFLOW_DENIED, AIRFLOW_UNAVAILABLE
@@ -15,7 +16,7 @@ from integration.error_rows.of_dags import DAG_ERRORS
 from integration.error_rows.of_exceptions import EXCEPTIONS
 from integration.error_rows.of_gateway import GATEWAY_ERRORS
 from integration.error_rows.of_requests import REQUEST_INVALID, RUN_TIMEOUTS
-from integration.error_rows.of_runs import RUN_ERRORS
+from integration.error_rows.of_runs import NO_RUN_OF_THE_CALL, RUN_ERRORS
 from integration.gateway import Gateway
 from integration.statuses import failure
 from integration.waiting import eventually
@@ -25,6 +26,7 @@ TABLE = [
     *RUN_TIMEOUTS,
     *DAG_ERRORS,
     *RUN_ERRORS,
+    *NO_RUN_OF_THE_CALL,
     *EXCEPTIONS,
     *AIRFLOW_DENIED,
     *AIRFLOW_UNAVAILABLE,
@@ -60,6 +62,18 @@ LONGEST = [
 ]
 
 
+def test_every_reason_is_in_the_table() -> None:
+    """None that the proto names is left out, and none is there that it does not name."""
+    named = {name.removeprefix("ERROR_REASON_") for name, _ in pb.ErrorReason.items()}
+    assert {case.reason for case in TABLE} == named - {"UNSPECIFIED"}
+
+
+def _ask(gateway: Gateway, case: Case) -> Any:
+    if isinstance(case.request, pb.WaitRequest):
+        return gateway.stub.Wait(case.request)
+    return gateway.stub.Invoke(case.request)
+
+
 @pytest.mark.parametrize("case", TABLE, ids=str)
 async def test_error(
     airflow: FakeAirflow, gateway: Gateway, case: Case, monkeypatch: pytest.MonkeyPatch
@@ -69,10 +83,12 @@ async def test_error(
     case.before(airflow)
     if case.bug:
         monkeypatch.setattr("dag_inference_server.invocation.wait.decide", None)
-    parked = [gateway.stub.Invoke(case.request) for _ in range(case.parked)]
-    await eventually(lambda: len(dag.made) == case.parked)
+    if case.there:
+        dag.trigger(case.there, {"not": "of this call"})
+    parked = [_ask(gateway, case) for _ in range(case.parked)]
+    await eventually(lambda: len(dag.made) == case.parked + bool(case.there))
 
-    call = gateway.stub.Invoke(case.request)
+    call = _ask(gateway, case)
     if case.gateway_ends:
         await eventually(lambda: dag.made)
         await airflow.polls(2)
@@ -96,7 +112,7 @@ async def test_error(
         assert told.get("run_state") in {"queued", "running", "success"}
         told["run_state"] = AS_LAST_SEEN
     assert told == case.metadata
-    assert len(runs) - case.parked == ("run_id" in case.metadata)
+    assert len(runs) - case.parked == (case.metadata.get("run_id") == RUN)
     assert all(call.cancel() for call in parked)
     assert case.asks or not any(asked.is_of_a_dag for asked in airflow.asked)
 
@@ -106,6 +122,6 @@ async def test_no_status_is_too_long(airflow: FakeAirflow, gateway: Gateway, cas
     """Texts are cut so that every client takes the status, whatever letters they are of."""
     airflow.add(case.dag())
 
-    failures = [await failure(gateway.stub.Invoke(case.request)) for _ in range(60)]
+    failures = [await failure(_ask(gateway, case)) for _ in range(60)]
 
     assert {failed.code for failed in failures} == {case.code}

@@ -9,9 +9,12 @@ from typing import Any
 
 from grpc import StatusCode
 
+from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.ending.notes import cancelled
+from dag_inference_server.invocation.run_ids import RunIds
 from fakes.airflow import TEARDOWN_RULE, Dag, Kind, Task, faults, steps
 from integration.cases import AS_LAST_SEEN, ROUNDS, Case, of_run
+from integration.run_ids import ours
 
 
 def failed(name: str, dag: Callable[[], Dag], **metadata: str) -> Case:
@@ -328,5 +331,34 @@ RUN_ERRORS = [
         reason="DEADLINE_EXCEEDED",
         before=lambda airflow: airflow.faults.add(faults.hanging(), Kind.TRIGGER),
         settings={"default_deadline": 0.2},
+    ),
+]
+
+UNKNOWN, FOREIGN = ours("unknown"), "manual__2026-01-01"
+
+NO_RUN_OF_THE_CALL = [
+    Case(
+        name="waited for",
+        code=StatusCode.NOT_FOUND,
+        reason="RUN_NOT_FOUND",
+        request=pb.WaitRequest(dag_id="dag", run_id=UNKNOWN),
+        metadata={"dag_id": "dag", "run_id": UNKNOWN},
+        resource=("run", UNKNOWN),
+    ),
+    Case(
+        name="waited for",
+        code=StatusCode.FAILED_PRECONDITION,
+        reason="RUN_NOT_OURS",
+        request=pb.WaitRequest(dag_id="dag", run_id=FOREIGN),
+        metadata={"dag_id": "dag", "run_id": FOREIGN},
+        asks=False,
+    ),
+    Case(
+        name="for another conf",
+        code=StatusCode.ALREADY_EXISTS,
+        reason="REQUEST_ID_REUSED",
+        request=pb.InvokeRequest(dag_id="dag", request_id="mine"),
+        there=RunIds("grpc").make("dag", "mine"),
+        metadata=of_run("queued"),
     ),
 ]
