@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
@@ -14,8 +15,10 @@ _INITIAL_WINDOW_SIZE = 4
 
 
 @asynccontextmanager
-async def taking_nothing(port: int, path: str) -> AsyncIterator[None]:
-    """An RPC with an empty request, whose caller has room for no byte of its answer."""
+async def taking_nothing(
+    port: int, path: str, more: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[None]:
+    """An RPC with an empty request and perhaps more headers, which takes no byte of its answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {
         ":method": "POST",
@@ -24,6 +27,7 @@ async def taking_nothing(port: int, path: str) -> AsyncIterator[None]:
         ":authority": "localhost",
         "te": "trailers",
         "content-type": "application/grpc",
+        **more,
     }
     writer.write(_PREFACE)
     writer.write(_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import grpc
 
@@ -10,16 +11,46 @@ _MARGIN_SHARE = 0.15
 _MARGIN_MIN = 0.03
 _MARGIN_MAX = 0.25
 
+_REUSED = 0.03
+"""On one connection, gRPC's C core tells a deadline by one that it told before if that is longer
+by no more than this part of it (`hpack_encoder.cc`, `TimeoutCompressorImpl`)."""
 
-_ROUNDED_UP = ((10_000.0, 100.0), (1000.0, 10.0), (100.0, 1.0))
-"""From which deadline on, in seconds, gRPC's C core tells it in units of how many, the next higher
-one (`timeout_encoding.cc`): 120.2 s as 121, 3601 s as 3610."""
+_ROUNDED_UP = (
+    *((10_000.0, 100.0), (1000.0, 10.0), (100.0, 1.0)),
+    *((10.0, 0.1), (1.0, 0.01), (0.0, 0.001)),
+)
+"""From which deadline on, in seconds, it tells it in units of how many, the next higher one
+(`timeout_encoding.cc`): 120.2 s as 121, 3601 s as 3610."""
+
+_C_CORE = " grpc-c/"
+"""In the user agent of all clients on the C core: C++, Python, Ruby, PHP, Objective-C. Go's and
+Java's tell deadlines as they are."""
+
+
+def seconds_left(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
+    """Seconds until the caller's own clock rings, at least; `None` for ever."""
+    told = context.time_remaining()
+    return _at_least(told) if _is_c_core(context) else told
 
 
 def margin(time_remaining: float) -> float:
     """Seconds that an answer needs until the caller's own clock rings."""
-    own = min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
-    return own + next((unit for least, unit in _ROUNDED_UP if time_remaining > least), 0.0)
+    return min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
+
+
+def _at_least(told: float | None) -> float | None:
+    """What a deadline was before a C core told it so."""
+    if told is None:
+        return None
+    unit = next((unit for least, unit in _ROUNDED_UP if told > least), 0.0)
+    return told * (1 - _REUSED) - unit
+
+
+def _is_c_core(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+    return any(
+        key == "user-agent" and _C_CORE in str(value)
+        for key, value in context.invocation_metadata() or ()
+    )
 
 
 class Deadline:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from dag_inference_server.edge.deadline import Deadline
+from dag_inference_server.edge.deadline import Deadline, seconds_left
 
 Answering: TypeAlias = Callable[..., Awaitable[Any]]
 """Answers with what it returns."""
@@ -67,7 +67,7 @@ def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | N
 @contextmanager
 def ending(context: Any, tell: Callable[[int], None]) -> Iterator[None]:
     """Serve an RPC inside the block, and tell the number of the status that it ends with."""
-    deadline = Deadline(context.time_remaining())
+    deadline = Deadline(seconds_left(context))
     code = grpc.StatusCode.UNKNOWN.value[0]
     try:
         yield

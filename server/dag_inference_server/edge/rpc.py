@@ -16,7 +16,7 @@ import structlog
 
 from dag_inference.errors import DagInferenceError, GatewayBug, ShuttingDown, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.edge.deadline import Deadline
+from dag_inference_server.edge.deadline import Deadline, seconds_left
 from dag_inference_server.edge.status import abort, shortened
 from dag_inference_server.invocation.admission import RETRY_AFTER
 from dag_inference_server.invocation.observer import DEADLINE_MISSED
@@ -102,7 +102,7 @@ async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Async
     # Every RPC is a task of its own, and its context ends with it.
     structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
     try:
-        with logged(method, Deadline(context.time_remaining())) as told:
+        with logged(method, Deadline(seconds_left(context))) as told:
             yield told
     except DagInferenceError as error:
         await abort(context, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.edge.accepting import Quiet, accept
 from dag_inference_server.edge.dags import described, listed, read_list
+from dag_inference_server.edge.deadline import seconds_left
 from dag_inference_server.edge.requests import (
     Limits,
     read_cancel,
@@ -60,7 +62,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and answer with its result."""
         async with self._rpcs.serve("Invoke", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, context.time_remaining, self._limits)
+            call = await read_invoke(request, partial(seconds_left, context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(call, told)
             return await self._invocations.invoke(call, quiet, translate)
 
@@ -72,7 +74,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Answer with the result of a run that exists."""
         async with self._rpcs.serve("Wait", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, context.time_remaining, self._limits)
+            attachment = read_wait(request, partial(seconds_left, context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(attachment, told)
             return await self._invocations.wait(attachment, quiet, translate)
 
@@ -84,7 +86,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and show every step until its result."""
         async with self._rpcs.serve("InvokeStream", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, context.time_remaining, self._limits)
+            call = await read_invoke(request, partial(seconds_left, context), self._limits)
             stream, translate = self._stream(context, told), self._translating(call, told)
             work = self._invocations.invoke(call, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -99,7 +101,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Show where a run that exists stands, and every step from there on."""
         async with self._rpcs.serve("Watch", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, context.time_remaining, self._limits)
+            attachment = read_wait(request, partial(seconds_left, context), self._limits)
             stream, translate = self._stream(context, told), self._translating(attachment, told)
             work = self._invocations.wait(attachment, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -114,7 +116,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """End a run."""
         async with self._rpcs.serve("Cancel", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            cancellation = read_cancel(request, context.time_remaining, self._limits)
+            cancellation = read_cancel(request, partial(seconds_left, context), self._limits)
             run = await self._invocations.cancel(cancellation)
             return pb.CancelResponse(run=self._responses.run(run))
 
@@ -126,7 +128,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """List the DAGs that are served."""
         async with (
             self._rpcs.serve("ListDags", context),
-            within(context.time_remaining(), self._limits),
+            within(seconds_left(context), self._limits),
         ):
             wish = read_list(request)
             return listed(*await self._listing.page(wish.size, wish.tags, wish.place), wish.tags)
@@ -137,7 +139,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         context: grpc.aio.ServicerContext[pb.DescribeDagRequest, pb.DescribeDagResponse],
     ) -> pb.DescribeDagResponse:
         """Say how one DAG is called."""
-        limited = within(context.time_remaining(), self._limits)
+        limited = within(seconds_left(context), self._limits)
         async with self._rpcs.serve("DescribeDag", context) as told, limited:
             told.concerns(request.dag_id)
             return described(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +13,7 @@ import grpc
 from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.accepting import Quiet
-from dag_inference_server.edge.deadline import Deadline
+from dag_inference_server.edge.deadline import Deadline, seconds_left
 from dag_inference_server.edge.health import Health
 from dag_inference_server.edge.open_inference.fitting import is_latest
 from dag_inference_server.edge.open_inference.models import (
@@ -80,7 +81,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelReadyRequest, context: _Context
     ) -> pb.ModelReadyResponse:
         """Say whether a DAG can be called."""
-        limited = within(context.time_remaining(), self._limits)
+        limited = within(seconds_left(context), self._limits)
         async with self._rpcs.serve("ModelReady", context) as told, limited:
             told.concerns(request.name)
             return pb.ModelReadyResponse(ready=await self._is_ready(request))
@@ -100,7 +101,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelMetadataRequest, context: _Context
     ) -> pb.ModelMetadataResponse:
         """Say what a DAG takes and gives."""
-        limited = within(context.time_remaining(), self._limits)
+        limited = within(seconds_left(context), self._limits)
         async with self._rpcs.serve("ModelMetadata", context) as told, limited:
             told.concerns(request.name)
             dag = await self._catalog.details(read_metadata(request))
@@ -111,7 +112,9 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelInferResponse:
         """Trigger a run and answer with its result."""
         async with self._rpcs.serve("ModelInfer", context) as told:
-            return await self._infer(request, context.time_remaining, told, Quiet(context, told))
+            return await self._infer(
+                request, partial(seconds_left, context), told, Quiet(context, told)
+            )
 
     async def ModelStreamInfer(  # noqa: N802
         self, requests: AsyncIterator[pb.ModelInferRequest], context: _Context
@@ -121,10 +124,10 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         async def infer(
             request: pb.ModelInferRequest, told: Rpc, listener: Listener
         ) -> pb.ModelInferResponse:
-            return await self._infer(request, context.time_remaining, told, listener)
+            return await self._infer(request, partial(seconds_left, context), told, listener)
 
         async with self._rpcs.serve("ModelStreamInfer", context):
-            deadline = Deadline(context.time_remaining())
+            deadline = Deadline(seconds_left(context))
             stream = InferStream(infer, self._rpcs.closing, deadline)
             async with aclosing(stream.answers(requests)) as answers:
                 async for answer in answers:
