@@ -71,6 +71,7 @@ async def _shown(airflow: httpx.AsyncClient) -> tuple[float, float]:
         while (end := await ended_at(airflow, _DAG, run_id, _TASK)) is None:
             pass
     shown = datetime.now(UTC)
-    await value(airflow, _DAG, run_id, _TASK)
-    await ended_at(airflow, _DAG, run_id, _TASK)
+    await asyncio.gather(
+        value(airflow, _DAG, run_id, _TASK), ended_at(airflow, _DAG, run_id, _TASK)
+    )
     return (shown - end).total_seconds(), (datetime.now(UTC) - end).total_seconds()

@@ -46,6 +46,34 @@ async def test_a_result_task_in_a_mapped_group(airflow: FakeAirflow, gateway: Ga
     assert await answer == {"return_value": [{"i": 0.0}, {"i": 1.0}, {"i": 2.0}]}
 
 
+async def test_started_again_while_it_is_read(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A value is read beside the check that it still holds; one that was gone by then is none.
+
+    A task that starts again deletes its value, which then reads as that of a task that returned
+    `None`.
+    """
+    dag = airflow.add(Dag("dag"))
+    checked = asyncio.Event()
+
+    def start_again() -> None:
+        dag.made[0].clear("predict")
+        dag.made[0].begin("predict")
+        checked.set()
+
+    airflow.faults.add(faults.held_until(checked), Kind.VALUE, times=1)
+    airflow.faults.add(faults.just_after(start_again), Kind.INSTANCE, times=1)
+    answer = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    run.finish("predict", {"a": 1})
+    async with asyncio.timeout(10):
+        await checked.wait()
+    await airflow.polls(2)
+    assert not answer.done()
+    run.finish("predict", {"a": 2})
+
+    assert await answer == {"a": 2}
+
+
 async def test_expanded_anew_to_more(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A mapped result that is cleared and expanded to more waits for the new ones, too."""
     dag = airflow.add(Dag("dag", Task("predict", is_mapped=True)))

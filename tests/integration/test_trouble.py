@@ -137,15 +137,18 @@ async def test_airflow_restarts(airflow: FakeAirflow, gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("moment", ["before its value is read", "after its value was read"])
 async def test_cleared_result(airflow: FakeAirflow, gateway: Gateway, moment: str) -> None:
-    """A result task that is cleared just as its value is read: its next value counts."""
+    """A result task that is cleared before its value is read and checked: the next value counts."""
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", "old")]))
+    cleared = asyncio.Event()
 
     def clear() -> None:
         dag.made[0].clear("predict")
         dag.made[0].begin("predict")
+        cleared.set()
 
     timed = faults.just_before if moment.startswith("before") else faults.just_after
     airflow.faults.add(timed(clear), Kind.VALUE, times=1)
+    airflow.faults.add(faults.held_until(cleared), Kind.INSTANCE, times=1)
     answer = asyncio.create_task(_invoke(gateway))
     await eventually(lambda: airflow.count(Kind.INSTANCE))
     await airflow.polls(3)

@@ -213,16 +213,35 @@ class Wait:
             await self._check_empty()
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
-        by_run = await self._readable_by_run(instances)
-        read = await self.reader.of_instances(self._run, instances, by_run=by_run)
+        read = await self._read(instances)
         values: dict[str, Json] = {task_id: [] for task_id in ready.empty}
-        for task_id in dict.fromkeys(instance.task_id for instance in instances):
-            of_task = [instance for instance in instances if instance.task_id == task_id]
-            await self._check_unmoved(of_task)
+        for task_id, of_task in _by_task(instances).items():
             found = [v for i, v in zip(instances, read, strict=True) if i.task_id == task_id]
             values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
         await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
+
+    async def _read(self, instances: tuple[TaskInstance, ...]) -> list[Json]:
+        """What they returned, made sure of.
+
+        Raises:
+            _Moved: It may not be the result.
+        """
+        if len(instances) == 1:
+            # Most calls wait for both, and one answer need not wait for the other: a value that
+            # is there was not deleted, so its task had not started again when it was read.
+            read, _ = await both(
+                self.reader.of_instances(self._run, instances, by_run=()),
+                self._check_unmoved(instances),
+            )
+            if read[0] is not None:
+                return read
+        else:
+            by_run = await self._readable_by_run(instances)
+            read = await self.reader.of_instances(self._run, instances, by_run=by_run)
+        for of_task in _by_task(instances).values():
+            await self._check_unmoved(of_task)
+        return read
 
     async def _readable_by_run(self, instances: Sequence[TaskInstance]) -> set[str]:
         """The tasks whose values Airflow gives in one answer, of these instances and no others."""
@@ -256,7 +275,7 @@ class Wait:
                     f"somebody marked {instance.task_id}, or its run, before it had returned"
                 )
 
-    async def _check_unmoved(self, instances: list[TaskInstance]) -> None:
+    async def _check_unmoved(self, instances: Sequence[TaskInstance]) -> None:
         """Raise `_Moved` unless a task's instances still are what they were."""
         one = instances[0]
         where = (one.dag_id, one.run_id)
@@ -411,6 +430,13 @@ class Wait:
     def _run(self) -> DagRun:
         assert self.flight.run is not None
         return self.flight.run
+
+
+def _by_task(instances: Sequence[TaskInstance]) -> dict[str, list[TaskInstance]]:
+    by_task: dict[str, list[TaskInstance]] = {}
+    for instance in instances:
+        by_task.setdefault(instance.task_id, []).append(instance)
+    return by_task
 
 
 def _all_succeeded(snapshot: Snapshot) -> bool:
