@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dag_inference._calls import OnRun
+    from dag_inference._requests import RunRequest
     from dag_inference.errors import DagInferenceError
-
-RunRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest
-"""What may be asked of a run whose result is wanted."""
 
 _TIMES = 5
 """A call of an hour may outlive some gateways, and must not be thrown about for ever."""
@@ -71,18 +69,23 @@ class Comeback:
         self._run_id = run_id
 
     def telling(self, on_run: OnRun | None) -> OnRun:
-        """The same, after telling the caller."""
+        """The same, after telling the caller, which is done once."""
+        untold = on_run
 
         def tell(run_id: str) -> None:
-            if on_run:
-                on_run(run_id)
+            nonlocal untold
+            told, untold = untold, None
+            if told:
+                told(run_id)
             # Not before: what the caller raises ends the call, whatever it is.
             self.exists(run_id)
 
         return tell
 
     def request_after(self, error: DagInferenceError) -> RunRequest:
-        """What to ask next: for the run, or the same again, which its `request_id` makes safe.
+        """What to ask next: for the run, or the same again, which makes no second run.
+
+        A `request_id` of the first one sees to that.
 
         Raises:
             DagInferenceError: The error itself, if it is no lost gateway, or if this gateway
@@ -90,8 +93,7 @@ class Comeback:
         """
         if not self._allowed():
             raise error
-        is_first = not self._has_come_back and isinstance(self._request, pb.InvokeRequest)
-        if is_first and not error.reason:
+        if isinstance(self._request, pb.InvokeRequest) and not error.reason:
             # It can have come with the status, in the same instant.
             self._run_id = self._run_id or error.run_id
         if self._run_id is None and self._times and _is_of_a_proxy(error):
@@ -102,7 +104,7 @@ class Comeback:
         run_id, self._run_id = self._run_id, None
         self._times -= 1
         self._has_come_back = True
-        return pb.WaitRequest(
+        self._request = pb.WaitRequest(
             dag_id=self._request.dag_id,
             run_id=run_id,
             result_task_ids=self._request.result_task_ids,
@@ -110,6 +112,7 @@ class Comeback:
             on_disconnect=self._request.on_disconnect,
             result_format=self._request.result_format,
         )
+        return self._request
 
 
 def _is_of_a_lost_gateway(error: DagInferenceError) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from dag_inference._requests import AnyRequest
+from dag_inference._requests import AnyRequest, RunRequest
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -64,3 +64,13 @@ LIST_DAGS: Method[pb.ListDagsRequest, pb.ListDagsResponse] = Method("ListDags", 
 DESCRIBE_DAG: Method[pb.DescribeDagRequest, pb.DescribeDagResponse] = Method(
     "DescribeDag", pb.DescribeDagResponse
 )
+
+
+def for_result(request: RunRequest) -> Method[Any, pb.InvokeResponse]:
+    """The method that answers it with the result alone."""
+    return INVOKE if isinstance(request, pb.InvokeRequest) else WAIT
+
+
+def for_events(request: RunRequest) -> Method[Any, pb.InvokeStreamResponse]:
+    """The method that answers it with every step on the way."""
+    return INVOKE_STREAM if isinstance(request, pb.InvokeRequest) else WATCH

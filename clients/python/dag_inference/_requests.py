@@ -15,13 +15,10 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AnyRequest: TypeAlias = (
-    pb.InvokeRequest
-    | pb.WaitRequest
-    | pb.CancelRequest
-    | pb.ListDagsRequest
-    | pb.DescribeDagRequest
-)
+RunRequest: TypeAlias = pb.InvokeRequest | pb.WaitRequest
+"""What may be asked of a run whose result is wanted."""
+
+AnyRequest: TypeAlias = RunRequest | pb.CancelRequest | pb.ListDagsRequest | pb.DescribeDagRequest
 """The requests of the service."""
 
 Value = TypeVar("Value")

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dag_inference._calls import OnRun
-    from dag_inference._comeback import RunRequest
     from dag_inference._dags import Dag
     from dag_inference._events import Event
     from dag_inference._methods import Method, Request, Response
-    from dag_inference._requests import InvokeOptions, WaitOptions
+    from dag_inference._requests import InvokeOptions, RunRequest, WaitOptions
     from dag_inference._results import Result
     from dag_inference._runs import Run
 
@@ -144,7 +143,7 @@ class AsyncDagInferenceClient:
             options: As in `InvokeOptions`.
         """
         request = invoke_request(dag_id, conf, **options)
-        return await self._result(_methods.INVOKE, request, timeout, on_run)
+        return await self._result(request, timeout, on_run)
 
     def stream(
         self,
@@ -168,7 +167,7 @@ class AsyncDagInferenceClient:
             options: As in `InvokeOptions`.
         """
         request = invoke_request(dag_id, conf, **options)
-        return self._events(_methods.INVOKE_STREAM, request, timeout)
+        return self._events(request, timeout)
 
     async def wait(
         self,
@@ -188,7 +187,7 @@ class AsyncDagInferenceClient:
                 that made the run.
         """
         request = wait_request(dag_id, run_id, **options)
-        return await self._result(_methods.WAIT, request, timeout)
+        return await self._result(request, timeout)
 
     def watch(
         self,
@@ -206,7 +205,7 @@ class AsyncDagInferenceClient:
             timeout: As in `wait`.
             options: As in `wait`.
         """
-        return self._events(_methods.WATCH, wait_request(dag_id, run_id, **options), timeout)
+        return self._events(wait_request(dag_id, run_id, **options), timeout)
 
     async def cancel(
         self, dag_id: str, run_id: str, *, comment: str = "", timeout: float | None = None
@@ -252,18 +251,14 @@ class AsyncDagInferenceClient:
         return dag_from((await self._answer(_methods.DESCRIBE_DAG, request, timeout)).dag)
 
     async def _result(
-        self,
-        method: Method[Any, pb.InvokeResponse],
-        request: RunRequest,
-        timeout: float | None,
-        on_run: OnRun | None = None,
+        self, request: RunRequest, timeout: float | None, on_run: OnRun | None = None
     ) -> Result:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         tell = comeback.telling(on_run)
         while True:
             try:
                 response = await self._answer(
-                    method,
+                    _methods.for_result(request),
                     request,
                     comeback.timeout,
                     tell,
@@ -271,8 +266,6 @@ class AsyncDagInferenceClient:
                 )
             except DagInferenceError as error:
                 request = comeback.request_after(error)
-                if isinstance(request, pb.WaitRequest):
-                    method, tell = _methods.WAIT, comeback.exists
             else:
                 return result_from(response)
 
@@ -290,14 +283,9 @@ class AsyncDagInferenceClient:
             announce(await call.initial_metadata(), on_run)
             return only([response async for response in call])
 
-    def _events(
-        self,
-        method: Method[Any, pb.InvokeStreamResponse],
-        request: RunRequest,
-        timeout: float | None,
-    ) -> AsyncGenerator[Event, None]:
+    def _events(self, request: RunRequest, timeout: float | None) -> AsyncGenerator[Event, None]:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
-        begun = method.on_aio(self._channel)(request, timeout=timeout)
+        begun = _methods.for_events(request).on_aio(self._channel)(request, timeout=timeout)
 
         # Apart, because a generator begins only when it is iterated.
         async def told() -> AsyncGenerator[Event, None]:
@@ -313,10 +301,7 @@ class AsyncDagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    again: Method[Any, pb.InvokeStreamResponse] = method
-                    if isinstance(asked, pb.WaitRequest):
-                        again = _methods.WATCH
-                    call = again.on_aio(self._channel)(
+                    call = _methods.for_events(asked).on_aio(self._channel)(
                         asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
                     )
                 else:

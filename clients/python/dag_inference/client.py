@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dag_inference._calls import OnRun
-    from dag_inference._comeback import RunRequest
     from dag_inference._dags import Dag
     from dag_inference._events import Event
     from dag_inference._methods import Method, Request, Response
-    from dag_inference._requests import InvokeOptions, WaitOptions
+    from dag_inference._requests import InvokeOptions, RunRequest, WaitOptions
     from dag_inference._results import Result
     from dag_inference._runs import Run
 
@@ -142,7 +141,7 @@ class DagInferenceClient:
             options: As in `InvokeOptions`.
         """
         request = invoke_request(dag_id, conf, **options)
-        return self._result(_methods.INVOKE, request, timeout, on_run)
+        return self._result(request, timeout, on_run)
 
     def stream(
         self,
@@ -166,7 +165,7 @@ class DagInferenceClient:
             options: As in `InvokeOptions`.
         """
         request = invoke_request(dag_id, conf, **options)
-        return self._events(_methods.INVOKE_STREAM, request, timeout)
+        return self._events(request, timeout)
 
     def wait(
         self,
@@ -186,7 +185,7 @@ class DagInferenceClient:
                 that made the run.
         """
         request = wait_request(dag_id, run_id, **options)
-        return self._result(_methods.WAIT, request, timeout)
+        return self._result(request, timeout)
 
     def watch(
         self,
@@ -204,7 +203,7 @@ class DagInferenceClient:
             timeout: As in `wait`.
             options: As in `wait`.
         """
-        return self._events(_methods.WATCH, wait_request(dag_id, run_id, **options), timeout)
+        return self._events(wait_request(dag_id, run_id, **options), timeout)
 
     def cancel(
         self, dag_id: str, run_id: str, *, comment: str = "", timeout: float | None = None
@@ -247,18 +246,14 @@ class DagInferenceClient:
         return dag_from(self._answer(_methods.DESCRIBE_DAG, request, timeout).dag)
 
     def _result(
-        self,
-        method: Method[Any, pb.InvokeResponse],
-        request: RunRequest,
-        timeout: float | None,
-        on_run: OnRun | None = None,
+        self, request: RunRequest, timeout: float | None, on_run: OnRun | None = None
     ) -> Result:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
         tell = comeback.telling(on_run)
         while True:
             try:
                 response = self._answer(
-                    method,
+                    _methods.for_result(request),
                     request,
                     comeback.timeout,
                     tell,
@@ -266,8 +261,6 @@ class DagInferenceClient:
                 )
             except DagInferenceError as error:
                 request = comeback.request_after(error)
-                if isinstance(request, pb.WaitRequest):
-                    method, tell = _methods.WAIT, comeback.exists
             else:
                 return result_from(response)
 
@@ -285,14 +278,9 @@ class DagInferenceClient:
             announce(call.initial_metadata(), on_run)
             return only(list(call))
 
-    def _events(
-        self,
-        method: Method[Any, pb.InvokeStreamResponse],
-        request: RunRequest,
-        timeout: float | None,
-    ) -> Generator[Event, None, None]:
+    def _events(self, request: RunRequest, timeout: float | None) -> Generator[Event, None, None]:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
-        begun = method.on(self._channel)(request, timeout=timeout)
+        begun = _methods.for_events(request).on(self._channel)(request, timeout=timeout)
 
         # Apart, because a generator begins only when it is iterated.
         def told() -> Generator[Event, None, None]:
@@ -308,10 +296,7 @@ class DagInferenceClient:
                                 yield event
                 except DagInferenceError as error:
                     asked = comeback.request_after(error)
-                    again: Method[Any, pb.InvokeStreamResponse] = method
-                    if isinstance(asked, pb.WaitRequest):
-                        again = _methods.WATCH
-                    call = again.on(self._channel)(
+                    call = _methods.for_events(asked).on(self._channel)(
                         asked, timeout=comeback.timeout, wait_for_ready=comeback.waits_for_gateway
                     )
                 else:

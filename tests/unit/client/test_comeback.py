@@ -239,6 +239,31 @@ async def test_it_asks_again_when_a_proxy_has_answered_for_the_gateway(
     assert gateway.asked[0].request_id
 
 
+class LostBehindProxy(Gateway):
+    """A gateway that is lost, and for which a proxy answers when the call comes back."""
+
+    def _begin(self, request: Any, context: grpc.ServicerContext) -> None:
+        if not any(key == _REPEAT for key, _ in context.invocation_metadata()):
+            self.asked.append(request)
+        if len(self.asked) == 1 + self._losses:
+            context.send_initial_metadata((("server", "proxy"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Received http2 header with status: 503")
+        context.send_initial_metadata((("dag-run-id", "grpc-1"),))
+
+
+@every_way
+async def test_it_asks_for_its_run_again_when_a_proxy_has_answered(serve: Serve, ask: Ask) -> None:
+    """What it has come back to is what it goes on asking for, by the method that knows it."""
+    gateway = LostBehindProxy()
+    runs: list[str] = []
+    result = await ask(serve(**gateway.methods()), on_run=runs.append)
+    assert result.run.run_id == "grpc-1"
+    _, *others = gateway.asked
+    assert [type(request) for request in others] == 2 * [pb.WaitRequest]
+    assert {(request.dag_id, request.run_id) for request in others} == {("iris", "grpc-1")}
+    assert runs == (["grpc-1"] if ask in {call, call_aio} else [])
+
+
 @every_way
 async def test_it_does_not_ask_a_proxy_for_ever(serve: Serve, ask: Ask) -> None:
     """After some times the error is the answer."""
