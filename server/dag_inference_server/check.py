@@ -10,11 +10,9 @@ from dag_inference_server.airflow import (
     Listings,
     NotFound,
     Refused,
-    Transport,
     Values,
 )
 from dag_inference_server.gateway import connect
-from dag_inference_server.invocation.run_ids import RunIds
 from dag_inference_server.settings import Settings
 
 
@@ -57,16 +55,12 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             except (AirflowUnavailable, Refused) as error:
                 raise CheckFailed(f"Whether the account may {what} is unknown: {error}.") from error
             yield f"The account may {what}."
-        yield await _told_of_listings(_listings(settings, api, transport))
+        listings = Listings(api, transport, prefix=settings.run_id_prefix)
+        yield await _told_of_listings(listings)
         if settings.task_exceptions:
             yield await _told_of_logs(api)
     finally:
         await transport.close()
-
-
-def _listings(settings: Settings, api: AirflowApi, transport: Transport) -> Listings:
-    prefix = settings.run_id_prefix
-    return Listings(api, transport, prefix=prefix, is_ours=RunIds(prefix).is_ours)
 
 
 async def _told_of_listings(listings: Listings) -> str:

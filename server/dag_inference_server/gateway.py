@@ -29,6 +29,7 @@ from dag_inference_server.airflow import (
     RequestObserver,
     RequestObservers,
     Transport,
+    UnfinishedRuns,
     Values,
     secret,
 )
@@ -131,9 +132,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         api = AirflowApi(transport)
         run_ids = RunIds(settings.run_id_prefix)
         serves = _allow(settings.dags)
-        listings = Listings(
-            api, transport, prefix=settings.run_id_prefix, is_ours=run_ids.is_ours, serves=serves
-        )
+        listings = Listings(api, transport, prefix=settings.run_id_prefix)
+        unfinished = UnfinishedRuns(api, listings, is_ours=run_ids.is_ours, serves=serves)
         watcher = Watcher(
             api,
             listings,
@@ -148,7 +148,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             FailureCodes(settings.task_codes, settings.exception_codes),
             reads_logs=settings.task_exceptions,
         )
-        attendance, timeouts = Attendance(api), RunTimeouts(api, listings)
+        attendance, timeouts = Attendance(api), RunTimeouts(api, listings, unfinished)
         admission = Admission(
             CallLimits(
                 settings.max_calls,

@@ -7,7 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dag_inference.errors import AirflowUnavailable
-from dag_inference_server.airflow import AirflowApi, Credentials, Listings, Transport
+from dag_inference_server.airflow import (
+    AirflowApi,
+    Credentials,
+    Listings,
+    Transport,
+    UnfinishedRuns,
+)
 from dag_inference_server.invocation.run_ids import RunIds
 from fakes.airflow import Dag, FakeAirflow, Kind, faults
 from integration.gateway import Gateway
@@ -24,16 +30,16 @@ def _by_dag(airflow: FakeAirflow) -> None:
 
 
 @pytest.fixture
-async def listings(airflow: FakeAirflow) -> AsyncIterator[Listings]:
+async def runs(airflow: FakeAirflow) -> AsyncIterator[UnfinishedRuns]:
     """Of a gateway that serves all DAGs but one."""
     for dag_id in DAGS:
         airflow.add(Dag(dag_id)).trigger(ours(dag_id), {})
     account = Credentials(airflow.accounts.username, lambda: airflow.accounts.password)
     transport = Transport(airflow.url, account, timeout=20, connections=2)
-    yield Listings(
-        AirflowApi(transport),
-        transport,
-        prefix="grpc",
+    api = AirflowApi(transport)
+    yield UnfinishedRuns(
+        api,
+        Listings(api, transport, prefix="grpc"),
         is_ours=RunIds("grpc").is_ours,
         serves=lambda dag_id: dag_id != "d1",
     )
@@ -45,11 +51,11 @@ def asked(airflow: FakeAirflow) -> list[str | None]:
     return [each.dag_id for each in airflow.asked if each.kind is Kind.RUNS]
 
 
-async def test_dags_that_do_not_matter(airflow: FakeAirflow, listings: Listings) -> None:
+async def test_dags_that_do_not_matter(airflow: FakeAirflow, runs: UnfinishedRuns) -> None:
     """Are not asked for: those that are not served, and those that are gone from their files."""
     airflow.add(Dag("gone")).is_stale = True
 
-    unfinished = await listings.unfinished()
+    unfinished = await runs.find()
 
     assert {run.dag_id for run in unfinished.runs} == {*DAGS} - {"d1"}
     assert sorted(filter(None, asked(airflow))) == sorted({"~", *DAGS} - {"d1"})
@@ -58,19 +64,19 @@ async def test_dags_that_do_not_matter(airflow: FakeAirflow, listings: Listings)
     assert not unfinished.tells_of("gone")
 
 
-async def test_the_refusal_is_remembered(airflow: FakeAirflow, listings: Listings) -> None:
+async def test_the_refusal_is_remembered(airflow: FakeAirflow, runs: UnfinishedRuns) -> None:
     """The listing over all DAGs is not tried each time."""
     for _ in range(3):
-        await listings.unfinished()
+        await runs.find()
     assert asked(airflow).count("~") == 1
 
 
-async def test_some_dags_that_fail(airflow: FakeAirflow, listings: Listings) -> None:
+async def test_some_dags_that_fail(airflow: FakeAirflow, runs: UnfinishedRuns) -> None:
     """Are left out, and no DAG is asked for twice because of another."""
     for dag_id in ("d3", "d7", "d11"):
         airflow.faults.add(faults.refused(503), Kind.RUNS, dag_id=dag_id)
 
-    unfinished = await listings.unfinished()
+    unfinished = await runs.find()
 
     ill = {"d3", "d7", "d11"}
     assert {run.dag_id for run in unfinished.runs} == {*DAGS} - {"d1"} - ill
@@ -79,7 +85,7 @@ async def test_some_dags_that_fail(airflow: FakeAirflow, listings: Listings) -> 
 
 
 @pytest.mark.parametrize("there_are", [len(DAGS), 3])
-async def test_airflow_is_away(airflow: FakeAirflow, listings: Listings, there_are: int) -> None:
+async def test_airflow_is_away(airflow: FakeAirflow, runs: UnfinishedRuns, there_are: int) -> None:
     """That is no matter of some DAGs, and of many DAGs only a few are asked for to find it out."""
     for dag_id in DAGS[there_are:]:
         airflow.remove(dag_id)
@@ -87,7 +93,7 @@ async def test_airflow_is_away(airflow: FakeAirflow, listings: Listings, there_a
         airflow.faults.add(faults.refused(503), Kind.RUNS, dag_id=dag_id)
 
     with pytest.raises(AirflowUnavailable):
-        await listings.unfinished()
+        await runs.find()
 
     assert len(asked(airflow)) < 10
 

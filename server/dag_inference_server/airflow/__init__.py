@@ -23,6 +23,7 @@ from dag_inference_server.airflow.observer import LOGIN, RequestObserver, Reques
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Transport
+from dag_inference_server.airflow.unfinished import UnfinishedRuns
 from dag_inference_server.airflow.values import RESULT_KEY, Budget, Values
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "TaskInstance",
     "TooLong",
     "Transport",
+    "UnfinishedRuns",
     "Values",
     "secret",
     "until_answered",

@@ -7,8 +7,7 @@ repeated: the watcher asks again anyway, and knows when.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -46,9 +45,6 @@ _ID_BEYOND_PREFIX = 36
 _REFUSAL_LIVES = 300.0
 """Seconds until a listing over all DAGs is tried again after it was refused."""
 
-_AWAY = 5
-"""DAGs in a row that cannot be read: it is not they that are ill."""
-
 _Filters: TypeAlias = dict[str, Any]
 
 
@@ -82,37 +78,11 @@ class Changes:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """Runs that have not ended."""
-
-    runs: Sequence[DagRun]
-    dag_ids: frozenset[str] | None = None
-    """The DAGs that were heard of, where that is not all of them."""
-
-    def tells_of(self, dag_id: str) -> bool:
-        """Whether a run of this DAG that is not among them has ended."""
-        return self.dag_ids is None or dag_id in self.dag_ids
-
-
 class Listings:
     """Lists runs and task instances. Raises as `AirflowApi` does."""
 
-    def __init__(
-        self,
-        api: AirflowApi,
-        transport: Transport,
-        *,
-        prefix: str,
-        is_ours: Callable[[str], bool],
-        serves: Callable[[str], bool] = lambda _: True,
-    ) -> None:
-        """List runs of Airflow whose ids begin with `prefix`, and of them those that are ours.
-
-        Where DAGs have to be asked for one by one, those that are served.
-        """
-        self._is_ours = is_ours
-        self._serves = serves
+    def __init__(self, api: AirflowApi, transport: Transport, *, prefix: str) -> None:
+        """List runs whose ids begin with `prefix`."""
         self.prefix = prefix
         self._api = api
         self._transport = transport
@@ -136,51 +106,28 @@ class Listings:
             return False
         return True
 
-    async def unfinished(self) -> Unfinished:
-        """The gateway's runs that have not ended, of any age.
+    async def runs(self, dag_id: str, *, states: Collection[str]) -> list[DagRun]:
+        """The runs of one DAG, or of `ANY`, in these states, of any age.
 
-        In any DAG; in those that are served and in their files, where the account may not list
-        all. A DAG that cannot be read is left out; only an Airflow that is away raises.
+        All whose ids begin with the prefix, and before Airflow 3.2.2 others, too.
         """
-        if time.monotonic() >= self._by_dag_until:
-            with suppress(AirflowDenied):
-                return Unfinished(await self._unfinished(ANY))
-        # Such an account sees few DAGs, or it would be granted all of them.
-        dags = [
-            dag.dag_id
-            for dag in await all_pages(self._api.dags)
-            if self._serves(dag.dag_id) and not dag.is_stale
-        ]
-        runs: list[DagRun] = []
-        heard: set[str] = set()
-        unheard: list[AirflowUnavailable] = []
-        for dag_id in dags:
-            try:
-                runs += await self._unfinished(dag_id)
-            except (AirflowDenied, NotFound):
-                continue
-            except AirflowUnavailable as error:
-                log.warning("airflow_listing_failed", dag_id=dag_id, error=str(error))
-                unheard.append(error)
-                if len(unheard) == _AWAY:
-                    raise
-            else:
-                heard.add(dag_id)
-                unheard.clear()
-        if heard:
-            self._by_dag(len(dags))
-        elif unheard:
-            raise unheard[0]
-        return Unfinished(runs, frozenset(heard))
-
-    async def _unfinished(self, dag_id: str) -> list[DagRun]:
         if await self._can_name_runs():
             filters: _Filters = {"run_id_prefix_pattern": self.prefix}
         else:
             filters = {"run_id_pattern": self.prefix}
         read = partial(self._page, DagRunPage, self._runs, dag_id)
-        runs = await all_pages(read, state=["queued", "running"], **filters)
-        return [run for run in runs if self._is_ours(run.run_id)]
+        return await all_pages(read, state=list(states), **filters)
+
+    @property
+    def asks_by_dag(self) -> bool:
+        """Whether DAGs are asked for one by one, because all of them were refused lately."""
+        return time.monotonic() < self._by_dag_until
+
+    def ask_by_dag(self, dags: int) -> None:
+        """Do so for a while; tells how many there are when it begins."""
+        if not self.asks_by_dag:
+            log.warning("airflow_refuses_all_dags", dags=dags)
+            self._by_dag_until = time.monotonic() + _REFUSAL_LIVES
 
     async def chunk(self) -> int:
         """How many runs `by_id` may be asked for at once."""
@@ -267,7 +214,7 @@ class Listings:
         self, dag_ids: Collection[str], of_runs: _Filters | None, of_tasks: _Filters
     ) -> Changes:
         """One listing over all DAGs, or one for each where the account may not have that."""
-        if time.monotonic() < self._by_dag_until:
+        if self.asks_by_dag:
             return await self._of_each(dag_ids, of_runs, of_tasks)
         try:
             return await self._listing(ANY, of_runs, of_tasks)
@@ -276,14 +223,8 @@ class Listings:
             if changes.unheard == set(dag_ids):
                 # It is the account as a whole that is refused.
                 raise
-        self._by_dag(len(dag_ids))
+        self.ask_by_dag(len(dag_ids))
         return changes
-
-    def _by_dag(self, dags: int) -> None:
-        """Ask by DAG for a while; tells how many there are when it begins."""
-        if time.monotonic() >= self._by_dag_until:
-            log.warning("airflow_refuses_all_dags", dags=dags)
-            self._by_dag_until = time.monotonic() + _REFUSAL_LIVES
 
     async def _of_each(
         self, dag_ids: Collection[str], of_runs: _Filters | None, of_tasks: _Filters

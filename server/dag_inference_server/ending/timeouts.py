@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 import structlog
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
-from dag_inference_server.airflow import AirflowApi, DagRun, Listings, NotFound, until_answered
+from dag_inference_server.airflow import (
+    AirflowApi,
+    DagRun,
+    Listings,
+    NotFound,
+    UnfinishedRuns,
+    until_answered,
+)
 from dag_inference_server.ending.attendance import RunKey
 from dag_inference_server.ending.notes import limit_in, timed_out, trace_in, traced
 from dag_inference_server.together import together
@@ -33,10 +40,11 @@ _AGAIN_AFTER_DENIAL = timedelta(minutes=5)
 class RunTimeouts:
     """Knows until when runs may go on."""
 
-    def __init__(self, api: AirflowApi, listings: Listings) -> None:
+    def __init__(self, api: AirflowApi, listings: Listings, unfinished: UnfinishedRuns) -> None:
         """Know of none."""
         self._api = api
         self._listings = listings
+        self._unfinished = unfinished
         self._due: dict[RunKey, datetime] = {}
         """By Airflow's clock."""
         self._next: datetime | None = None
@@ -64,7 +72,7 @@ class RunTimeouts:
         while True:
             known = set(self._due)
             try:
-                unfinished = await until_answered(self._listings.unfinished)
+                unfinished = await until_answered(self._unfinished.find)
             except (AirflowDenied, NotFound) as error:
                 log.warning("run_timeouts_of_others_unknown", error=str(error))
             except Exception:
