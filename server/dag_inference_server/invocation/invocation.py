@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -53,10 +52,10 @@ from dag_inference_server.invocation.call import (
 )
 from dag_inference_server.invocation.making import RunMaker
 from dag_inference_server.invocation.observer import CALLER_LEFT, DEADLINE_MISSED, Observer
+from dag_inference_server.invocation.overdue import Overdue
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
-from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.wait import Flight, Wait
 from dag_inference_server.watcher import Follower, Watcher
 
@@ -72,11 +71,6 @@ _REFUSALS = (
     Overloaded,
 )
 """Why no run is made although the DAG is there and served."""
-
-_LAST_LOOKS = 4
-"""Calls that look once more at once when their deadlines pass. The others tell the state as last
-seen."""
-
 
 _AT_ONCE = 100
 """Calls that are cut off together."""
@@ -111,12 +105,11 @@ class Invocations:
         self._timeouts = timeouts
         self._observer = observer
         self._maker = RunMaker(api, watcher, trace_id)
-        self._last_looks = asyncio.Semaphore(_LAST_LOOKS)
+        self._overdue = Overdue(api, admission)
         self._values = values
         self._read_limits = read_limits
         self._reports = reports
         self._flights: set[Flight] = set()
-        self._queue_looks: set[asyncio.Task[None]] = set()
 
     def stages(self) -> Counter[tuple[str, str]]:
         """How many calls are under way, by DAG and by what they wait for."""
@@ -124,8 +117,7 @@ class Invocations:
 
     async def end_all(self) -> None:
         """End every call that is under way with `ShuttingDown`; the runs go on."""
-        for task in self._queue_looks:
-            task.cancel()
+        self._overdue.close()
         for number, flight in enumerate(tuple(self._flights)):
             flight.cut_off()
             if number % _AT_ONCE == 0:
@@ -318,53 +310,12 @@ class Invocations:
                 raise
             if flight.is_cut_off:
                 raise _told(_shutting_down(flight), flight) from None
-            raise await self._deadline_exceeded(flight) from None
+            raise await self._overdue.error(flight) from None
         except DagInferenceError as error:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
         return outcome
-
-    async def _deadline_exceeded(self, flight: Flight) -> DeadlineExceeded:
-        if flight.run_id is None:
-            return DeadlineExceeded(
-                f"the deadline passed before {_what_is_open(flight)}", subject=flight.subject
-            )
-        # That a run has started is no news that a unary call asks for.
-        # Many whose deadlines pass together must not keep each other's answers.
-        if flight.wanted.last_look and not self._last_looks.locked():
-            with suppress(TimeoutError, DagInferenceError, NotFound):
-                async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
-                    flight.run = await self._api.run(flight.wanted.dag_id, flight.run_id)
-        if flight.run is None:
-            return DeadlineExceeded(
-                "the deadline passed before Airflow had told of the run", subject=flight.subject
-            )
-        if flight.is_first and self._admission.refuses_hopeless:
-            self._look_whether_queued(flight.run, flight.stopwatch)
-        state = flight.run.state
-        ends = flight.wanted.cancel_on_deadline
-        more = ", and it is ended unless others wait" if ends else "; Wait goes on with it"
-        return DeadlineExceeded(
-            f"the deadline passed while the run was {state}{more}", subject=flight.subject
-        )
-
-    def _look_whether_queued(self, run: DagRun, stopwatch: Stopwatch) -> None:
-        """Find out, when the caller has its answer, whether its run was still queued then.
-
-        Where every deadline is shorter than the queue, nothing else tells how long that is.
-        """
-
-        async def look() -> None:
-            with suppress(DagInferenceError, NotFound):
-                waited = stopwatch.elapsed
-                if (await self._api.run(run.dag_id, run.run_id)).state == "queued":
-                    self._admission.was_queued(run.dag_id, waited)
-
-        if len(self._queue_looks) < _LAST_LOOKS:
-            task = asyncio.create_task(look())
-            self._queue_looks.add(task)
-            task.add_done_callback(self._queue_looks.discard)
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
@@ -372,18 +323,6 @@ def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
     told = error.about(flight.subject)
     told.is_repeatable = flight.is_repeatable
     return told
-
-
-def _what_is_open(flight: Flight) -> str:
-    """What a call that has no run yet has waited for, and what it does not know."""
-    if isinstance(flight.wanted, Call) and flight.wanted.request_id is not None:
-        return (
-            "Airflow had confirmed a run: it may exist or not; repeat the call with its request_id "
-            "to find out"
-        )
-    if flight.is_repeatable:
-        return "Airflow was asked for a run: there is none"
-    return "Airflow had confirmed a run: it may exist or not"
 
 
 def _shutting_down(flight: Flight) -> ShuttingDown:
