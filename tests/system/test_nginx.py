@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,16 +11,15 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from fakes.airflow import Dag, FakeAirflow
 from gateway_process import environment_for, gateway_process
 from integration.gateway import running, settings_for
 from integration.mesh import test_through_envoy as through_envoy
-from integration.mesh.load import load, takes_a_while
+from integration.mesh.going import none_is_lost
 from integration.statuses import failure
-from integration.waiting import eventually, first_run, never
+from integration.waiting import first_run, never
 from system.nginx import nginx
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
@@ -135,32 +133,9 @@ async def test_one_that_goes_loses_no_call_of_our_client(
     airflow: FakeAirflow, tmp_path: Path, way: str
 ) -> None:
     """Nginx looks at no health: what is refused or cut off begins or goes on at the other."""
-    dag = airflow.add(Dag("dag", script=[takes_a_while]))
-    parked = airflow.add(Dag("parked"))
     async with (
         running(settings_for(airflow)) as stays,
         gateway_process(environment_for(airflow, SHUTDOWN_GRACE="2")) as goes,
         nginx([goes.port, stays.serving.port], tmp_path) as target,
-        AsyncDagInferenceClient(target) as client,
     ):
-
-        async def call(number: int) -> None:
-            assert await client.invoke("dag", {"n": number}, timeout=30) == {"n": number}
-
-        waiting = [asyncio.create_task(client.invoke("parked", timeout=60)) for _ in range(20)]
-        await eventually(lambda: len(parked.made) == 20, 20)
-        async with load(call) as told:
-            await told.more(40)
-            if way == "SIGTERM":
-                goes.signal()
-                assert await goes.ended() == 0
-            else:
-                await goes.kill()
-            await told.more(40)
-        for run in parked.made:
-            run.finish("predict", "at last")
-        assert await asyncio.gather(*waiting) == [{"return_value": "at last"}] * 20
-
-    assert told.lost == []
-    assert len(dag.made) == told.answered
-    assert len(parked.made) == 20
+        await none_is_lost(airflow, goes, target, way)

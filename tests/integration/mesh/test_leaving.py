@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,15 +9,14 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from dag_inference import AsyncDagInferenceClient
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from fakes.airflow import Dag, FakeAirflow
 from gateway_process import GatewayProcess
 from integration.gateway import Gateway
 from integration.mesh.envoy import Envoy, envoy
+from integration.mesh.going import none_is_lost
 from integration.mesh.load import load, takes_a_while
-from integration.waiting import eventually
 
 
 @pytest.fixture
@@ -62,29 +60,8 @@ async def test_however_it_ends_it_loses_no_call_of_our_client(
     airflow: FakeAirflow, goes: GatewayProcess, proxy: Envoy, way: str
 ) -> None:
     """With no delay, or killed: what is refused or cut off begins or goes on at the other."""
-    dag = airflow.add(Dag("dag", script=[takes_a_while]))
-    parked = airflow.add(Dag("parked"))
-    async with AsyncDagInferenceClient(proxy.target) as client:
 
-        async def call(number: int) -> None:
-            assert await client.invoke("dag", {"n": number}, timeout=30) == {"n": number}
+    async def is_used() -> None:
+        assert await proxy.active(goes.port) > 5
 
-        waiting = [asyncio.create_task(client.invoke("parked", timeout=60)) for _ in range(20)]
-        await eventually(lambda: len(parked.made) == 20)
-        async with load(call) as told:
-            await told.more(40)
-            assert await proxy.active(goes.port) > 5
-            if way == "SIGTERM":
-                goes.signal()
-                assert await goes.ended() == 0
-            else:
-                await goes.kill()
-            await told.more(40)
-        for run in parked.made:
-            run.finish("predict", "at last")
-
-        assert await asyncio.gather(*waiting) == [{"return_value": "at last"}] * 20
-
-    assert told.lost == []
-    assert len(dag.made) == told.answered
-    assert len(parked.made) == 20
+    await none_is_lost(airflow, goes, proxy.target, way, under_load=is_used)
