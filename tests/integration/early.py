@@ -11,14 +11,24 @@ from typing import Any
 import grpc
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.inference import open_inference_pb2 as inference
 
 
-def started(channel: grpc.aio.Channel, request: pb.InvokeRequest, **options: Any) -> Any:
-    """`Invoke`, under way."""
+def started(
+    channel: grpc.aio.Channel,
+    request: pb.InvokeRequest | inference.ModelInferRequest,
+    **options: Any,
+) -> Any:
+    """`Invoke` or `ModelInfer`, under way."""
+    path, response = (
+        ("/dag_inference.v1.DagInference/Invoke", pb.InvokeResponse)
+        if isinstance(request, pb.InvokeRequest)
+        else ("/inference.GRPCInferenceService/ModelInfer", inference.ModelInferResponse)
+    )
     method = channel.unary_stream(
-        "/dag_inference.v1.DagInference/Invoke",
-        request_serializer=pb.InvokeRequest.SerializeToString,
-        response_deserializer=pb.InvokeResponse.FromString,
+        path,
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=response.FromString,
     )
     return method(request, **options)
 

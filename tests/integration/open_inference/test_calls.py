@@ -10,11 +10,11 @@ import grpc
 
 from dag_inference_server.inference import open_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, steps
+from integration.early import run_id_of, started
 from integration.gateway import Gateway
 from integration.inference import echo, infer, kinds, stub, tensor, values
 from integration.scraping import scrape
-from integration.statuses import ended, failure
-from integration.waiting import first_run
+from integration.statuses import failure
 
 
 async def test_a_batch_is_one_run(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -37,14 +37,12 @@ async def test_a_batch_is_one_run(airflow: FakeAirflow, gateway: Gateway) -> Non
 async def test_the_run_id_comes_before_the_result(airflow: FakeAirflow, gateway: Gateway) -> None:
     """As soon as the run exists; and a caller that goes away leaves it as it is."""
     dag = airflow.add(Dag("dag"))
-    call = stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=10)
-    run = await first_run(dag)
+    call = started(gateway.channel, infer(dag_id="dag"), timeout=60)
 
-    metadata: Mapping[str, Any] = dict(await call.initial_metadata())
+    run_id = await run_id_of(call)
+    assert [run.run_id for run in dag.made] == [run_id]
     call.cancel()
-    await ended(call)
 
-    assert metadata["dag-run-id"] == run.run_id
     await airflow.silence()
     assert airflow.count(Kind.PATCH_RUN) == 0
 
