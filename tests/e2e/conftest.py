@@ -28,21 +28,32 @@ from e2e.ui import AirflowUi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the boot."""
-    for item in items:
-        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+    """The first test waits for the boot; who uses the folder without it uses the folder before."""
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(600))
+    first = [item for item in ours if _boots_by_itself(item)]
+    items[:] = first + [item for item in items if item not in first]
+
+
+def _boots_by_itself(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return "state" in fixtures and "standalone" not in fixtures
 
 
 @pytest.fixture(scope="session")
-def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def state() -> Iterator[Path]:
+    """The folder of a standalone, which has one user at a time; the second one boots faster."""
     # Not below pytest's own folder: as root, PostgreSQL runs as another user, and each start of a
     # pytest shuts that folder to all others.
     with TemporaryDirectory(prefix="dag-inference-e2e-") as folder:
-        yield from _standalone(Path(folder), tmp_path_factory.mktemp("dropped"))
+        yield Path(folder)
 
 
-def _standalone(state: Path, dropped: Path) -> Iterator[Standalone]:
+@pytest.fixture(scope="session")
+def standalone(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    dropped = tmp_path_factory.mktemp("dropped")
     folders = (ROOT / "examples" / "dags", HERE / "dags", dropped)
     environment = {
         **SHELL_ENVIRONMENT,

@@ -22,6 +22,9 @@ from gateway_process import gateway_process
 
 DAG = "echoes"
 
+STORM = 30
+"""Calls of the storm."""
+
 
 def environment(standalone: Standalone, prefix: str, **others: str) -> dict[str, str]:
     """The environment of a gateway whose runs are none of the other tests'."""
@@ -41,7 +44,7 @@ async def call(client: AsyncDagInferenceClient, number: int, timeout: float) -> 
 
 
 async def test_a_storm(standalone: Standalone, ui: AirflowUi) -> None:
-    """A fifth of the requests goes wrong, and sixty calls make sixty runs.
+    """A fifth of the requests goes wrong, and thirty calls make thirty runs.
 
     Each has its answer or an error of the contract, and repeated with its request id it has its
     answer for certain.
@@ -55,20 +58,20 @@ async def test_a_storm(standalone: Standalone, ui: AirflowUi) -> None:
             gateway_process(own) as gateway,
             AsyncDagInferenceClient(gateway.target) as client,
         ):
-            calls = (call(client, number, 150) for number in range(60))
+            calls = (call(client, number, 150) for number in range(STORM))
             answers = await asyncio.gather(*calls, return_exceptions=True)
             failed = [n for n, answer in enumerate(answers) if isinstance(answer, BaseException)]
             assert all(
                 isinstance(answers[n], AirflowUnavailable | DeadlineExceeded) for n in failed
             )
             proxy.faults.clear()
-            repeated = await asyncio.gather(*(call(client, number, 150) for number in range(60)))
+            repeated = await asyncio.gather(*(call(client, number, 150) for number in range(STORM)))
 
     assert set(storm.met) == set(faults.PASSING)
     given = [answer for answer in answers if not isinstance(answer, BaseException)]
-    assert given == [{"n": n} for n in range(60) if n not in failed]
-    assert repeated == [{"n": n} for n in range(60)]
-    assert len(run_ids(ui, "storm")) == 60
+    assert given == [{"n": n} for n in range(STORM) if n not in failed]
+    assert repeated == [{"n": n} for n in range(STORM)]
+    assert len(run_ids(ui, "storm")) == STORM
 
 
 async def test_a_gateway_that_is_killed(standalone: Standalone, ui: AirflowUi) -> None:
