@@ -42,7 +42,7 @@ class Gateway:
 
     async def ready(self) -> None:
         """Wait until Airflow has answered."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.serving.ready.wait()
 
     async def health(self, service: str = "") -> str:

@@ -103,7 +103,7 @@ async def test_one_kind_of_request_that_fails(airflow: FakeAirflow, gateway: Gat
     await first_run(dag)
     airflow.faults.add(faults.database_error(), Kind.VALUE)
     dag.made[0].finish("predict", 1)
-    await eventually(lambda: airflow.count(Kind.VALUE) > 5, timeout=20)
+    await eventually(lambda: airflow.count(Kind.VALUE) > 5)
     seen: list[float] = []
 
     async def look() -> None:

@@ -35,7 +35,7 @@ async def test_a_caller_whose_machine_is_gone(airflow: FakeAirflow, gateway: Gat
         await airflow.polls(2)
         pump.freeze()
 
-        await eventually(lambda: run.state == "failed", timeout=30)
+        await eventually(lambda: run.state == "failed")
         call.cancel()
 
 
@@ -82,7 +82,7 @@ async def test_a_client_that_asks_often_for_signs_of_life(
         await airflow.polls(2)
         before = pump.pieces
         # Five times what gRPC's default bears.
-        await eventually(lambda: pump.pieces > before + 10, timeout=30)
+        await eventually(lambda: pump.pieces > before + 10)
         run.finish("predict", 1)
 
         assert MessageToDict((await call).result) == {"return_value": 1}

@@ -125,7 +125,7 @@ async def test_the_rest_are_told_where_to_come_back(
         dag_id="dag", on_deadline=on_deadline, on_disconnect=pb.ON_DISCONNECT_CANCEL
     )
     calls = [gateway.stub.Invoke(request, timeout=60) for _ in range(300)]
-    await eventually(lambda: len(dag.made) == 300, 30)
+    await eventually(lambda: len(dag.made) == 300)
     await airflow.polls(3)
 
     gateway.end()
@@ -264,9 +264,9 @@ async def test_the_client_goes_on_at_another_replica(airflow: FakeAirflow) -> No
             call = asyncio.create_task(client.invoke("dag", timeout=60))
             run = await first_run(dag)
             goes.end()
-            await eventually(lambda: airflow.count(Kind.RUN) > 0, 20)
+            await eventually(lambda: airflow.count(Kind.RUN) > 0)
             late = asyncio.create_task(client.invoke("dag", timeout=60))
-            await eventually(lambda: len(dag.made) == 2, 20)
+            await eventually(lambda: len(dag.made) == 2)
             run.finish("predict", "first")
             dag.made[1].finish("predict", "second")
             answers = [await call, await late]

@@ -218,11 +218,11 @@ async def test_airflow_is_away_when_the_caller_leaves(
     await airflow.polls(2)
     airflow.faults.add(faults.database_error())
     call.cancel()
-    await eventually(lambda: airflow.count(Kind.RUN) > 4, timeout=20)
+    await eventually(lambda: airflow.count(Kind.RUN) > 4)
 
     airflow.faults.clear()
 
-    await eventually(lambda: run.state == "failed", timeout=20)
+    await eventually(lambda: run.state == "failed")
 
 
 @pytest.mark.parametrize("request_id", ["", "mine"])
@@ -238,11 +238,11 @@ async def test_the_trigger_is_never_answered(
     call = gateway.stub.Invoke(request(request_id, on_disconnect=DISCONNECT), timeout=30)
     run = await first_run(dag)
     call.cancel()
-    await eventually(lambda: airflow.count(Kind.RUN) > 1, timeout=20)
+    await eventually(lambda: airflow.count(Kind.RUN) > 1)
 
     airflow.faults.clear()
 
-    await eventually(lambda: run.state == "failed", timeout=20)
+    await eventually(lambda: run.state == "failed")
     assert len(dag.made) == 1
 
 
@@ -261,7 +261,7 @@ async def test_a_crowd_leaves(
     for call in calls:
         call.cancel()
 
-    await eventually(lambda: {run.state for run in dag.made} == {"failed"}, timeout=20)
+    await eventually(lambda: {run.state for run in dag.made} == {"failed"})
 
 
 async def test_somebody_comes_while_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import grpc
@@ -21,7 +22,7 @@ OLD = pytest.mark.parametrize("version", ["3.1.8", "3.2.1"])
 
 
 async def _invoke(gateway: Gateway, dag_id: str = "dag") -> object:
-    response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=10)
+    response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=60)
     return MessageToDict(response.result)["return_value"]
 
 
@@ -53,7 +54,7 @@ async def test_a_run_that_is_deleted(
     for run in runs:
         run.run_after -= age
     calls = [
-        gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=20)
+        gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=60)
         for run in runs
     ]
     await eventually(lambda: all(airflow.was_read(run.run_id) for run in runs))
@@ -74,20 +75,27 @@ async def test_a_stream_beside_unary_calls(airflow: FakeAirflow, gateway: Gatewa
     dag = airflow.add(Dag("dag"))
     unary = asyncio.create_task(_invoke(gateway))
     other = await first_run(dag)
-    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=10)
+    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=60)
     events = aiter(stream)
     run = dag.runs[(await anext(events)).accepted.run.run_id]
     other.begin("predict")
     run.begin("predict")
-    states = []
-    async for event in events:
-        if event.WhichOneof("event") == "task_instance":
-            states.append(event.task_instance.state)
-            run.finish("predict", "mine")
+    states = [await _next_state(events)]
+    run.finish("predict", "mine")
+    while state := await _next_state(events):
+        states.append(state)
     other.finish("predict", "other")
 
     assert states == [pb.TASK_INSTANCE_STATE_RUNNING, pb.TASK_INSTANCE_STATE_SUCCESS]
     assert await unary == "other"
+
+
+async def _next_state(events: AsyncIterator[pb.InvokeStreamResponse]) -> int | None:
+    """The next state of a task instance; `None` after the last one."""
+    async for event in events:
+        if event.WhichOneof("event") == "task_instance":
+            return event.task_instance.state
+    return None
 
 
 @OLD

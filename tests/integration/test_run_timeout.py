@@ -156,7 +156,7 @@ async def test_airflow_is_away_at_the_time(airflow: FakeAirflow, gateway: Gatewa
     call = asyncio.create_task(failure(gateway.stub.Invoke(request(300), timeout=20)))
     run = await first_run(dag)
     airflow.faults.add(faults.database_error(), Kind.RUN)
-    await eventually(lambda: airflow.count(Kind.RUN) > 2, timeout=10)
+    await eventually(lambda: airflow.count(Kind.RUN) > 2)
 
     airflow.faults.clear()
 

@@ -11,7 +11,11 @@ from fakes.airflow import Dag, Run
 T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], T], timeout: float = 5) -> T:
+PATIENCE = 30.0
+"""Seconds that only a test which fails waits to the end: on a busy machine, all takes its time."""
+
+
+async def eventually(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
     """Wait until something holds, and give what it gives.
 
     Raises:

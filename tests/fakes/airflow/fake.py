@@ -98,14 +98,14 @@ class FakeAirflow:
     async def polls(self, more: int) -> None:
         """Wait until task instances of many runs were asked for so many times more."""
         enough = self.count(Kind.INSTANCES) + more
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.count(Kind.INSTANCES) < enough:
                 self._asked.clear()
                 await self._asked.wait()
 
     async def silence(self, seconds: float = 0.3) -> None:
         """Wait until nothing was asked for so long."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with suppress(TimeoutError):
                 while True:
                     self._asked.clear()

@@ -44,7 +44,7 @@ async def none_is_lost(
             assert await client.invoke("dag", {"n": number}, timeout=30) == {"n": number}
 
         waiting = [asyncio.create_task(client.invoke("parked", timeout=60)) for _ in range(PARKED)]
-        await eventually(lambda: len(parked.made) == PARKED, 20)
+        await eventually(lambda: len(parked.made) == PARKED)
         async with load(call) as told:
             await told.more(40)
             await under_load()
