@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -93,16 +93,18 @@ async def test_killed_with_calls_in_flight(airflow: FakeAirflow, process: Gatewa
 
 async def test_killed_again_and_again(airflow: FakeAirflow, process: GatewayProcess) -> None:
     """Calls of the client library outlive gateways that are killed under them."""
-    dag = airflow.add(Dag("dag"))
+    dag, known = airflow.add(Dag("dag")), set[str]()
     async with AsyncDagInferenceClient(process.target) as client:
-        calls = [asyncio.create_task(_again(client, number)) for number in range(20)]
+        calls = [asyncio.create_task(_again(client, number, known.add)) for number in range(20)]
+        # One that is cut off before has nothing to come back to.
+        await eventually(lambda: len(known) == 20)
         for _ in range(2):
-            await airflow.polls(3)
-            await eventually(lambda: len(dag.made) == 20)
             await process.kill()
+            back = airflow.count(Kind.RUN) + len(calls)
             await process.start()
-        # The last one has the calls, too.
-        await airflow.polls(3)
+            # Each begins with a look at its run, and then is told that it is there.
+            await eventually(lambda: airflow.count(Kind.RUN) >= back)  # noqa: B023
+            await airflow.polls(3)
         for run in dag.made:
             finish(run)
         results = await asyncio.gather(*calls)
@@ -111,7 +113,11 @@ async def test_killed_again_and_again(airflow: FakeAirflow, process: GatewayProc
     assert len(airflow.made) == 20
 
 
-async def _again(client: AsyncDagInferenceClient, number: int) -> Any:
+async def _again(
+    client: AsyncDagInferenceClient, number: int, on_run: Callable[[str], object] | None = None
+) -> Any:
     asked = request(number)
     conf: Mapping[str, Any] = {key: int(n) for key, n in MessageToDict(asked.conf).items()}
-    return await client.call(asked.dag_id, conf, request_id=asked.request_id, timeout=PATIENCE)
+    return await client.call(
+        asked.dag_id, conf, request_id=asked.request_id, timeout=PATIENCE, on_run=on_run
+    )
