@@ -97,10 +97,11 @@ def standalone(
     if settings.metrics_listen != "off":
         _check_free(settings.metrics_listen, "METRICS_LISTEN")
     signals = Signals()
+    folders = [folder.resolve() for folder in dags or [airflow.EXAMPLE_DAGS]]
     try:
         with airflow.running_airflow(
             state,
-            dags or [airflow.EXAMPLE_DAGS],
+            folders,
             airflow_port,
             progress.Progress(),
             ending=signals.ignore,
@@ -122,6 +123,7 @@ def standalone(
                         f"{settings.listen.rpartition(':')[0]}:{port}",
                         embedded.url,
                         embedded.password,
+                        has_examples=airflow.EXAMPLE_DAGS in folders,
                     ),
                     embedded.problem,
                 )
@@ -252,7 +254,11 @@ async def _serve(
         raise problem
 
 
-def _print_welcome(address: str, airflow_url: str, password: str) -> None:
+def _print_welcome(address: str, airflow_url: str, password: str, *, has_examples: bool) -> None:
+    request = (
+        f"""-d '{{"dag_id": "classify_iris"}}' \\\n    {address}""" if has_examples else address
+    )
+    method = "Invoke" if has_examples else "ListDags"
     beside = Path(sys.executable).with_name("grpcurl")
     grpcurl = "grpcurl" if shutil.which("grpcurl") or not beside.exists() else str(beside)
     print(
@@ -261,8 +267,7 @@ def _print_welcome(address: str, airflow_url: str, password: str) -> None:
   Airflow   {airflow_url}   user admin   password {password}
 
   Try it:
-  {grpcurl} -plaintext -d '{{"dag_id": "classify_iris"}}' \\
-    {address} dag_inference.v1.DagInference/Invoke
+  {grpcurl} -plaintext {request} dag_inference.v1.DagInference/{method}
 
   Ctrl-C ends everything.
 """,

@@ -21,6 +21,11 @@ MAX_CONF_DEPTH = 100
 _MAX_DIGITS = 4000
 """Of an integer: Python reads 4300 (`sys.int_info.default_max_str_digits`)."""
 
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
+"""Of a number that reaches a task. Airflow's supervisor hands others to none, and the task fails
+without a word (msgpack, `sdk/execution_time/comms.py`): integers, and also floats, which PostgreSQL
+keeps as the integers that they are."""
+
 _MAX_FAULTS = 10
 """More than an error tells."""
 
@@ -163,6 +168,10 @@ def _faults(item: Json, path: _Path) -> Iterator[Fault]:
             # Where a text said 1e400, this is what became of it.
             yield Fault(
                 _written(path), "is no JSON number: it is NaN, infinite, or beyond a double"
+            )
+        case int() | float() if not _LOWEST <= item <= _HIGHEST:
+            yield Fault(
+                _written(path), "is beyond -2^63 or 2^64 - 1, and Airflow hands it to no task"
             )
         case str():
             yield from _faults_of_text(item, path, "holds")

@@ -81,8 +81,7 @@ def _datatype_of(elements: Sequence[Any]) -> Datatype | None:
     if kinds == {int}:
         return INT64 if max(elements) <= INT64.highest else UINT64
     if kinds == {int, float}:
-        whole = (each for each in elements if isinstance(each, int))
-        return FP64 if all(abs(each) <= _EXACT for each in whole) else None
+        return FP64 if all(map(_is_double, elements)) else None
     if kinds == {bool}:
         return BOOL
     return BYTES if kinds == {str} else None
@@ -111,8 +110,22 @@ def _is_whole(elements: Sequence[Any], datatype: Datatype, raw: bytes) -> bool:
         return True
     packed = unpack(datatype, len(elements), raw)
     return all(
-        one == other for one, other in zip(elements, packed, strict=True) if isinstance(one, int)
+        one == other or _may_be_float(one)
+        for one, other in zip(elements, packed, strict=True)
+        if isinstance(one, int)
     )
+
+
+def _is_double(number: float) -> bool:
+    """Whether it is a float, or an integer that FP64 holds exactly."""
+    if isinstance(number, float) or abs(number) <= _EXACT:
+        return True
+    return abs(number) <= UINT64.highest and float(number) == number
+
+
+def _may_be_float(integer: int) -> bool:
+    """Whether it may be how PostgreSQL tells a large float, such as 1e17."""
+    return abs(integer) > _EXACT and _is_double(integer)
 
 
 def _is_like(own: Datatype, datatype: Datatype) -> bool:

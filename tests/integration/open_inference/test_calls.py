@@ -110,6 +110,17 @@ async def test_errors_are_those_of_the_contract(airflow: FakeAirflow, gateway: G
     assert await fail(infer(text, dag_id="strict")) == ("INVALID_ARGUMENT", "CONF_INVALID")
 
 
+async def test_an_error_tells_all_in_its_text(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Reason and run, too, however long it is: Triton's client hands on nothing else."""
+    airflow.add(Dag("failing", script=[steps.fail("predict", raises=ValueError("no " * 1000))]))
+
+    failed = await failure(stub(gateway).ModelInfer(infer(dag_id="failing"), timeout=10))
+
+    assert failed.message.startswith("TASK_FAILED: task predict failed on try 1: ValueError: no no")
+    assert failed.message.endswith(f"… [run {failed.metadata['run_id']}]")
+    assert len(failed.message) < 500
+
+
 async def test_it_counts_as_every_call(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Its methods begin with zero, its RPCs are counted, and its calls are those of their DAG."""
     airflow.add(echo())

@@ -135,13 +135,17 @@ def test_what_is_no_conf_is_refused(text: str, why: str) -> None:
         ('{"a": -Infinity}', ".a", "no JSON number"),
         ('{"a": {"b": 1e400}}', ".a.b", "no JSON number"),
         ('{"a": -1e400}', ".a", "no JSON number"),
+        ('{"a": [18446744073709551615, 18446744073709551616]}', ".a[1]", "hands it to no task"),
+        ('{"a": -9223372036854775809}', ".a", "hands it to no task"),
+        ('{"a": 1e20}', ".a", "hands it to no task"),
+        ('{"a": -3.4028235e38}', ".a", "hands it to no task"),
         (r'{"a": "\ud83d"}', ".a", "holds a lone surrogate"),
         (r'{"a": {"\udc00": 1}}', ".a", "has a key with a lone surrogate"),
         (r'{"a": "\u0000"}', ".a", "holds the character U+0000"),
         (r'{"\u0000": 1}', "", "has a key with the character U+0000"),
     ],
 )
-def test_what_cannot_be_stored_is_told_by_its_path(text: str, path: str, why: str) -> None:
+def test_what_reaches_no_task_is_told_by_its_path(text: str, path: str, why: str) -> None:
     """Before a run is made, and where it stands."""
     (fault,) = faults(from_text(text))
 

@@ -44,7 +44,7 @@ _QUICK = QUICK // 8
 _MAX_COUNT = 1000
 """Of inputs, outputs and parameters: each takes few bytes to send, and many times that to serve."""
 
-_MAX_LISTS = 100_000
+_MAX_LISTS = 10_000
 """In all inputs, beyond one for each element."""
 
 _Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor

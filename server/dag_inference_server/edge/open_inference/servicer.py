@@ -16,6 +16,7 @@ from dag_inference_server.edge.accepting import Quiet
 from dag_inference_server.edge.deadline import Deadline, seconds_left
 from dag_inference_server.edge.health import Health
 from dag_inference_server.edge.open_inference.fitting import is_latest
+from dag_inference_server.edge.open_inference.in_words import telling_all
 from dag_inference_server.edge.open_inference.models import (
     model_metadata,
     read_metadata,
@@ -112,9 +113,9 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelInferResponse:
         """Trigger a run and answer with its result."""
         async with self._rpcs.serve("ModelInfer", context) as told:
-            return await self._infer(
-                request, partial(seconds_left, context), told, Quiet(context, told)
-            )
+            left, listener = partial(seconds_left, context), Quiet(context, told)
+            with telling_all():
+                return await self._infer(request, left, told, listener)
 
     async def ModelStreamInfer(  # noqa: N802
         self, requests: AsyncIterator[pb.ModelInferRequest], context: _Context

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from dag_inference.errors import DagInferenceError, ShuttingDown
 from dag_inference_server.edge.deadline import Deadline
+from dag_inference_server.edge.open_inference.in_words import in_words
 from dag_inference_server.edge.open_inference.responses import RUN_ID
 from dag_inference_server.edge.rpc import Rpc, logged
 from dag_inference_server.edge.status import shortened
@@ -21,11 +22,8 @@ _AT_ONCE = 100
 """Requests of one stream that are under way or answered and not yet read. More are read from the
 wire when there is room, so that a slow reader costs no more memory than that."""
 
-_MAX_MESSAGE = 2000
-"""Of an error's text, in bytes."""
-
-_MAX_ID = 200
-"""Of a request's id in there."""
+_MAX_TEXT = 2000
+"""Of a parameter that tells of an error, in bytes."""
 
 _METHOD = "ModelStreamInfer"
 _FINAL = "triton_final_response"
@@ -135,17 +133,14 @@ class InferStream:
 
 def _failed(request: pb.ModelInferRequest, error: DagInferenceError) -> pb.ModelStreamInferResponse:
     """An error as an answer: as text for most clients, which see no more, and as parameters."""
-    asked = f" [id {shortened(request.id, _MAX_ID)}]" if request.id else ""
-    run = f" [run {error.run_id}]" if error.run_id else ""
-    message = f"{shortened(str(error), _MAX_MESSAGE)}{asked}{run}"
-    answer = pb.ModelStreamInferResponse(error_message=message)
+    answer = pb.ModelStreamInferResponse(error_message=in_words(error, request.id))
     response = answer.infer_response
     response.id, response.model_name = request.id, request.model_name
     told = {"code": error.code.name, "reason": error.reason, **error.subject.to_metadata()}
     if error.run_id:
         told[RUN_ID] = error.run_id
     for key, text in told.items():
-        response.parameters[key].string_param = shortened(text, _MAX_MESSAGE)
+        response.parameters[key].string_param = shortened(text, _MAX_TEXT)
     response.parameters[_FINAL].bool_param = True
     return answer
 
