@@ -144,6 +144,7 @@ def test_a_file_that_breaks(client: DagInferenceClient, standalone: Standalone) 
 
     eventually(lambda: listed() is DagAvailability.READY, every=0.5)
     file.write_text("from airflow.sdk import dag\nraise RuntimeError('broken')\n")
+    standalone.ui.parse("breaks")
     eventually(lambda: listed() is DagAvailability.BROKEN, every=0.5)
     described = client.describe("breaks", timeout=60)
     assert described.availability is DagAvailability.BROKEN

@@ -78,6 +78,8 @@ def _write(standalone: Standalone, ui: AirflowUi, dag_id: str, text: str) -> Non
     """Write a DAG's file, and wait until Airflow has made the next version of it."""
     version = ui.version(dag_id)
     (standalone.dropped / f"{dag_id}.py").write_text(text.format(dag_id=dag_id))
+    if version:
+        ui.parse(dag_id)
     eventually(lambda: ui.version(dag_id) == version + 1)
 
 
