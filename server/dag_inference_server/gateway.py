@@ -36,6 +36,7 @@ from dag_inference_server.airflow import (
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.drain import Drain
+from dag_inference_server.edge.door import Door
 from dag_inference_server.edge.health import SERVICES, Health
 from dag_inference_server.edge.open_inference.responses import InferResponses
 from dag_inference_server.edge.open_inference.servicer import OpenInferenceServicer
@@ -172,9 +173,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             observer=Observers(metrics, *traces.observers),
             trace_id=traces.trace_id,
         )
-        interceptors = list(traces.interceptors)
+        # What is refused at the door counts, and has no trace.
+        interceptors = [Door(invocations.turn_away), *traces.interceptors]
         if is_measured:
-            interceptors.append(RpcMetrics(registry, services(settings)))
+            interceptors.insert(0, RpcMetrics(registry, services(settings)))
         health = Health(catalog.is_callable, lambda: breaker.is_open)
         server = make_server(settings, interceptors)
         ends.push_async_callback(server.stop, None)

@@ -57,6 +57,36 @@ async def test_only_so_many_calls(airflow: FakeAirflow, gateway: Gateway) -> Non
     assert not again[0].done()
 
 
+@pytest.mark.parametrize("settings", [{"max_calls": 1, "max_request_bytes": 2**20}])
+@pytest.mark.parametrize("request_bytes", [b"\xff", b"\n" * 2 * 2**20], ids=["garbage", "long"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/dag_inference.v1.DagInference/Invoke",
+        "/dag_inference.v1.DagInference/InvokeStream",
+        "/inference.GRPCInferenceService/ModelInfer",
+    ],
+)
+async def test_what_is_refused_is_not_read(
+    airflow: FakeAirflow, gateway: Gateway, method: str, request_bytes: bytes
+) -> None:
+    """A full gateway says so whatever it is asked, and so also to what is no request at all."""
+    dag = airflow.add(Dag("dag"))
+    (call,) = park(gateway, 1)
+    run = await first_run(dag)
+    ask = gateway.channel.unary_unary(method)
+
+    full = await failure(ask(request_bytes, timeout=5))
+    run.finish("predict", "done")
+    await call
+    free = await failure(ask(request_bytes, timeout=5))
+
+    assert (full.reason, full.metadata) == ("OVERLOADED", {})
+    assert full.retry_after == timedelta(seconds=1)
+    assert full.trailers["grpc-retry-pushback-ms"] == "1000"
+    assert free.reason == "REQUEST_INVALID"
+
+
 @pytest.mark.parametrize("settings", [{"max_calls_per_dag": 2}])
 async def test_only_so_many_calls_of_a_dag(airflow: FakeAirflow, gateway: Gateway) -> None:
     """One DAG does not take the places of the others."""

@@ -55,7 +55,15 @@ class Logged:
 
 
 @pytest.fixture
-async def logged(airflow: FakeAirflow, tmp_path: Path) -> AsyncIterator[Logged]:
+def more() -> dict[str, str]:
+    """More settings. A test that wants some parametrises this."""
+    return {}
+
+
+@pytest.fixture
+async def logged(
+    airflow: FakeAirflow, tmp_path: Path, more: dict[str, str]
+) -> AsyncIterator[Logged]:
     """A gateway in a process of its own."""
     airflow.accounts.password = f"{CANARY}-password"
     settings = {
@@ -65,6 +73,7 @@ async def logged(airflow: FakeAirflow, tmp_path: Path) -> AsyncIterator[Logged]:
         "SHUTDOWN_GRACE": "0",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
+        **more,
     }
     named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
     log = tmp_path / "log"
@@ -143,6 +152,28 @@ async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged:
         ["ModelStreamInfer", "OK", "dag", dag.made[0].run_id],
     ]
     assert lines[2] == ["ModelStreamInfer", "OK", None, None]
+
+
+@pytest.mark.parametrize("more", [{"MAX_CALLS": "1"}])
+async def test_calls_that_are_refused_by_a_full_gateway(
+    airflow: FakeAirflow, logged: Logged
+) -> None:
+    """Have one line together, every few seconds: there may be more of them than of all others."""
+    dag = airflow.add(Dag("dag"))
+    request = pb.InvokeRequest(dag_id="dag")
+    call = logged.stub.Invoke(request, timeout=20)
+    await eventually(lambda: dag.made)
+    for _ in range(5):
+        refused = await failure(logged.stub.Invoke(request, timeout=5, metadata=named("refused")))
+        assert refused.reason == "OVERLOADED"
+    await logged.stub.ListDags(pb.ListDagsRequest(), timeout=5, metadata=named("last"))
+    await logged.rpc("last")
+    call.cancel()
+
+    (line,) = logged.lines("calls_refused")
+    assert (line["level"], line["calls"]) == ("warning", 1)
+    assert line["why"] == refused.message
+    assert "refused" not in {line["call_id"] for line in logged.lines("rpc")}
 
 
 async def test_a_call_without_a_name(airflow: FakeAirflow, logged: Logged) -> None:

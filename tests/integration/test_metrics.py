@@ -239,6 +239,11 @@ async def test_refused_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
     }
     assert before(name) == 0
     assert after(name, reason="calls") == after(name) == 2
+    # Of whichever DAG: they are refused before they are read.
+    assert after("dag_inference_calls_total", outcome="OVERLOADED", dag_id="other") == 2
+    invoke = {"grpc_method": "Invoke", "grpc_type": "unary"}
+    assert after("grpc_server_handled_total", grpc_code="ResourceExhausted", **invoke) == 2
+    assert after("grpc_server_msg_received_total", **invoke) == 1
 
 
 async def test_a_part_of_airflow_is_ill(airflow: FakeAirflow) -> None:

@@ -181,6 +181,36 @@ async def test_what_is_no_call(airflow: FakeAirflow, collector: tuple[Collector,
     ]
 
 
+async def test_a_call_that_is_refused_by_a_full_gateway(
+    airflow: FakeAirflow, collector: tuple[Collector, str]
+) -> None:
+    """Has no span, which would be most of what the refusal costs; one of a full DAG has."""
+    spans, endpoint = collector
+    airflow.add(Dag("dag"))
+    request, other = pb.InvokeRequest(dag_id="dag"), pb.InvokeRequest(dag_id="other")
+    limits = {"max_calls": 2, "max_calls_per_dag": 1}
+    async with running(settings_for(airflow, otlp_endpoint=endpoint, **limits)) as gateway:
+        calls = [gateway.stub.Invoke(request, timeout=20)]
+        await eventually(lambda: len(airflow.made) == 1)
+        of_dag = traced(trace_id=f"{1:032x}")
+        await failure(gateway.stub.Invoke(request, timeout=5, metadata=of_dag))
+        airflow.add(Dag("other"))
+        calls.append(gateway.stub.Invoke(other, timeout=20))
+        await eventually(lambda: len(airflow.made) == 2)
+        of_all = traced(trace_id=f"{2:032x}")
+        await failure(gateway.stub.Invoke(request, timeout=5, metadata=of_all))
+        for call in calls:
+            call.cancel()
+        # Spans are sent in the order in which they end.
+        asked = traced(trace_id=f"{3:032x}")
+        await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=5, metadata=asked)
+        await spans.call(f"{3:032x}")
+
+    traces = {span.trace_id.hex() for span in spans.spans}
+    assert f"{1:032x}" in traces
+    assert f"{2:032x}" not in traces
+
+
 @pytest.mark.parametrize("way", ["unary", "stream", "model stream"])
 async def test_a_call_whose_caller_goes_away(
     airflow: FakeAirflow,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -32,8 +32,17 @@ _MAX_NAME = 300
 """Of a resource's name and of each value of the metadata, likewise. Ids are shorter."""
 
 
+End: TypeAlias = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]
+"""What ends an RPC: code, message and trailing metadata."""
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
     """End the RPC with the status of an error; does not return."""
+    await context.abort(*end_of(error))
+
+
+def end_of(error: DagInferenceError) -> End:
+    """How an RPC ends that has this error."""
     status = to_status(error)
     metadata: list[tuple[str, str | bytes]] = [(DETAILS_KEY, status.SerializeToString())]
     if error.retry_after is not None:
@@ -42,7 +51,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInference
         seconds = error.retry_after.total_seconds()
         milliseconds = int(seconds * 1000) if error.is_repeatable else -1
         metadata.append(("grpc-retry-pushback-ms", str(milliseconds)))
-    await context.abort(error.code, status.message, tuple(metadata))
+    return error.code, status.message, tuple(metadata)
 
 
 def to_status(error: DagInferenceError) -> Status:

@@ -79,19 +79,12 @@ class Admission:
         """
         subject = Subject(dag_id)
         self._check_open(subject)
-        limits = self._limits
-        for reason, count, limit, what in (
-            ("calls", self._calls, limits.calls, "calls in flight"),
-            (
-                "calls_per_dag",
-                self._by_dag.get(dag_id, 0),
-                limits.per_dag,
-                f"calls of {dag_id} in flight",
-            ),
-            ("triggers", self.triggers, limits.triggers, "calls that wait for their trigger"),
-        ):
-            if limit is not None and count >= limit:
-                raise self._overloaded(reason, count, what, subject)
+        if (error := self._full(subject)) is not None:
+            raise error
+        limit, count = self._limits.per_dag, self._by_dag.get(dag_id, 0)
+        if limit is not None and count >= limit:
+            what = f"calls of {dag_id} in flight"
+            raise self._overloaded("calls_per_dag", count, what, subject)
         self._calls += 1
         self._by_dag[dag_id] += 1
         self.triggers += 1
@@ -117,6 +110,13 @@ class Admission:
             yield
         finally:
             self._waits -= 1
+
+    def turn_away(self) -> Overloaded | None:
+        """Why a call that makes a run is refused whatever it asks for; `None` if it may not be."""
+        if self._is_closed or self._breaker.is_open:
+            # Which is said first.
+            return None
+        return self._full(Subject())
 
     def was_queued(self, dag_id: str, seconds: float) -> None:
         """A run of the DAG was queued for so long, or has been so far."""
@@ -159,6 +159,16 @@ class Admission:
         except AirflowUnavailable:
             self.rejections["airflow_away"] += 1
             raise
+
+    def _full(self, subject: Subject) -> Overloaded | None:
+        """Why there is no place for any call that makes a run, if there is none."""
+        limits = self._limits
+        if self._calls >= limits.calls:
+            return self._overloaded("calls", self._calls, "calls in flight", subject)
+        if self.triggers >= limits.triggers:
+            what = "calls that wait for their trigger"
+            return self._overloaded("triggers", self.triggers, what, subject)
+        return None
 
     def _overloaded(self, reason: str, count: int, what: str, subject: Subject) -> Overloaded:
         self.rejections[reason] += 1

@@ -115,6 +115,13 @@ class Invocations:
         """How many calls are under way, by DAG and by what they wait for."""
         return Counter((flight.wanted.dag_id, flight.stage) for flight in self._flights)
 
+    def turn_away(self) -> Overloaded | None:
+        """The error of a call that is refused before it is read; `None` for one that is not."""
+        error = self._admission.turn_away()
+        if error is not None:
+            self._observer.failed("", error)
+        return error
+
     async def end_all(self) -> None:
         """End every call that is under way with `ShuttingDown`; the runs go on."""
         self._overdue.close()

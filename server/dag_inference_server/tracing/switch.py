@@ -25,7 +25,7 @@ class Traces:
     observers: tuple[Observer, ...] = ()
     """To be told of calls."""
     interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
-    """To come before all others."""
+    """Around every call that is let in."""
     headers: Callable[[], dict[str, str]] = dict
     """What a request to Airflow says of the call that it is made for."""
     trace_id: Callable[[], str | None] = lambda: None

@@ -14,12 +14,14 @@ GATEWAY_ERRORS = [
             reason="OVERLOADED",
             settings=settings,
             parked=1,
+            metadata=metadata,
             retry=True,
         )
-        for name, settings in {
-            "calls": {"max_calls": 1},
-            "calls of the DAG": {"max_calls_per_dag": 1},
-        }.items()
+        for name, settings, metadata in (
+            # Refused before it is read.
+            ("calls", {"max_calls": 1}, {}),
+            ("calls of the DAG", {"max_calls_per_dag": 1}, {"dag_id": "dag"}),
+        )
     ),
     Case(
         name="with a run",

@@ -1,0 +1,73 @@
+"""Calls of a full gateway are refused at the door: nothing of them is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from dag_inference.errors import Overloaded
+from dag_inference_server.edge.health import SERVICES
+from dag_inference_server.edge.status import End, end_of
+
+log = structlog.get_logger(__name__)
+
+_CONTRACT, _PROTOCOL = SERVICES
+
+_PATHS = frozenset(
+    {f"/{_CONTRACT}/Invoke", f"/{_CONTRACT}/InvokeStream", f"/{_PROTOCOL}/ModelInfer"}
+)
+"""What makes one run. A stream of requests makes many, and each of them is refused by itself."""
+
+_TELL_EVERY = 10.0
+"""Seconds. A line for each refusal would be most of what it costs."""
+
+
+class Door(grpc.aio.ServerInterceptor):
+    """Answers calls with `OVERLOADED` while there is no place for any, whatever they ask for.
+
+    What a gateway spends on refusals it does not have for the calls that it took.
+    """
+
+    def __init__(self, turn_away: Callable[[], Overloaded | None]) -> None:
+        """Refuse with what `turn_away` gives, for each call that it gives something for."""
+        self._turn_away = turn_away
+        self._ends: dict[str, End] = {}
+        """By message: a limit is always met by as many calls."""
+        self._untold = 0
+        self._told_at = -_TELL_EVERY
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Let the call in, or put somebody at its place who refuses it."""
+        if handler_call_details.method not in _PATHS or (error := self._turn_away()) is None:
+            return await continuation(handler_call_details)
+        self._tell(error)
+        end = self._ends.get(error.message)
+        if end is None:
+            end = self._ends[error.message] = end_of(error)
+        return _refusing(end)
+
+    def _tell(self, error: Overloaded) -> None:
+        """Tell the log of it, and of those before that it was not told of."""
+        self._untold += 1
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY:
+            log.warning("calls_refused", calls=self._untold, why=error.message)
+            self._untold, self._told_at = 0, now
+
+
+def _refusing(end: End) -> Any:
+    async def refuse(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        await context.abort(*end)
+        # What makes a generator of it.
+        yield b""
+
+    # For the wire all kinds are the same, and this one does not wait for its requests.
+    return grpc.stream_stream_rpc_method_handler(refuse)
