@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar, cast
 
+from dag_inference_server.let_go import let_go
+
 A = TypeVar("A")
 B = TypeVar("B")
 T = TypeVar("T")
@@ -31,6 +33,8 @@ async def abandon(task: asyncio.Task[Any]) -> None:
     """Cancel a task, and wait until it has ended; whatever becomes of it is nobody's business."""
     task.cancel()
     await asyncio.wait((task,))
-    if not task.cancelled():
+    try:
         # Taken note of: asyncio complains of exceptions that nobody asks for.
-        task.exception()
+        task.result()
+    except (Exception, asyncio.CancelledError) as error:
+        let_go(error)

@@ -11,7 +11,7 @@ import structlog
 
 from dag_inference.errors import Overloaded
 from dag_inference_server.edge.health import SERVICES
-from dag_inference_server.edge.status import End, end_of
+from dag_inference_server.edge.status import End, end, end_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +49,10 @@ class Door(grpc.aio.ServerInterceptor):
         if handler_call_details.method not in _PATHS or (error := self._turn_away()) is None:
             return await continuation(handler_call_details)
         self._tell(error)
-        end = self._ends.get(error.message)
-        if end is None:
-            end = self._ends[error.message] = end_of(error)
-        return _refusing(end)
+        how = self._ends.get(error.message)
+        if how is None:
+            how = self._ends[error.message] = end_of(error)
+        return _refusing(how)
 
     def _tell(self, error: Overloaded) -> None:
         """Tell the log of it, and of those before that it was not told of."""
@@ -63,9 +63,10 @@ class Door(grpc.aio.ServerInterceptor):
             self._untold, self._told_at = 0, now
 
 
-def _refusing(end: End) -> Any:
+def _refusing(how: End) -> Any:
     async def refuse(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        await context.abort(*end)
+        await end(context, how)
+        return
         # What makes a generator of it.
         yield b""
 

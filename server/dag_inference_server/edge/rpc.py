@@ -17,9 +17,10 @@ import structlog
 from dag_inference.errors import DagInferenceError, GatewayBug, ShuttingDown, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.deadline import Deadline, seconds_left
-from dag_inference_server.edge.status import abort, shortened
+from dag_inference_server.edge.status import end, end_of, shortened
 from dag_inference_server.invocation.admission import RETRY_AFTER
 from dag_inference_server.invocation.observer import DEADLINE_MISSED
+from dag_inference_server.let_go import let_go
 
 log = structlog.get_logger(__name__)
 
@@ -98,14 +99,18 @@ class Rpc:
 
 @asynccontextmanager
 async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Rpc]:
-    """Serve an RPC inside the block: what is raised there becomes its status."""
+    """Serve an RPC inside the block: what is raised there becomes its status.
+
+    It is not raised any further: the handler then returns nothing.
+    """
     # Every RPC is a task of its own, and its context ends with it.
     structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
     try:
         with logged(method, Deadline(seconds_left(context))) as told:
             yield told
     except DagInferenceError as error:
-        await abort(context, error)
+        await end(context, end_of(error))
+        let_go(error)
 
 
 @contextmanager
@@ -121,8 +126,6 @@ def logged(method: str, deadline: Deadline) -> Iterator[Rpc]:
         yield told
     except DagInferenceError as error:
         told.failed(error)
-        raise
-    except grpc.aio.AbortError:
         raise
     except (asyncio.CancelledError, GeneratorExit):
         told.left()

@@ -17,6 +17,7 @@ from dag_inference.errors import (
     DagNotFound,
     RunNotFound,
 )
+from dag_inference_server.let_go import let_go
 
 DETAILS_KEY = "grpc-status-details-bin"
 """The metadata key of `google.rpc.Status` (grpc/grpc, `doc/statuscodes.md` and grpcio-status)."""
@@ -36,9 +37,13 @@ End: TypeAlias = tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]
 """What ends an RPC: code, message and trailing metadata."""
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: DagInferenceError) -> None:
-    """End the RPC with the status of an error; does not return."""
-    await context.abort(*end_of(error))
+async def end(context: grpc.aio.ServicerContext[Any, Any], how: End) -> None:
+    """End the RPC so. Its handler then has to return, and what it returns is not sent."""
+    try:
+        await context.abort(*how)
+    except grpc.aio.AbortError as aborted:
+        # The RPC keeps it, and raises it anew when the handler returns.
+        let_go(aborted)
 
 
 def end_of(error: DagInferenceError) -> End:

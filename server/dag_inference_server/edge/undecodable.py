@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -68,7 +68,7 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
 def _unary(method: str, serve: Answering) -> Answering:
     async def serve_decoded(request: Any, context: Any) -> Any:
         if isinstance(request, _Unread):
-            await _refuse(method, context, request.why)
+            return await _refuse(method, context, request.why)
         return await serve(request, context)
 
     return serve_decoded
@@ -78,6 +78,7 @@ def _stream(method: str, serve: Streaming) -> Streaming:
     async def serve_decoded(request: Any, context: Any) -> AsyncIterator[Any]:
         if isinstance(request, _Unread):
             await _refuse(method, context, request.why)
+            return
         async for response in serve(request, context):
             yield response
 
@@ -102,7 +103,6 @@ def _both(method: str, serve: Streaming) -> Streaming:
     return serve_decoded
 
 
-async def _refuse(method: str, context: Any, why: str) -> NoReturn:
+async def _refuse(method: str, context: Any, why: str) -> None:
     async with rpc(method, context):
         raise RequestInvalid(why)
-    raise AssertionError("abort does not return")

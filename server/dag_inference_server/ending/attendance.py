@@ -204,6 +204,9 @@ class Attendance:
             log.exception("run_not_ended", dag_id=dag_id, run_id=run_id)
         else:
             log.info("run_ended", dag_id=dag_id, run_id=run_id, run_state=ended.state, why=why)
+        finally:
+            # What they have raised holds the call, and so them.
+            run.under_way.clear()
 
     async def _why_of_triggers(self, run: _Attended) -> str | None:
         """Why a run is to be ended that triggers have made after their callers had left."""

@@ -79,8 +79,8 @@ class Admission:
         """
         subject = Subject(dag_id)
         self._check_open(subject)
-        if (error := self._full(subject)) is not None:
-            raise error
+        if (full := self._full()) is not None:
+            raise self._overloaded(*full, subject)
         limit, count = self._limits.per_dag, self._by_dag.get(dag_id, 0)
         if limit is not None and count >= limit:
             what = f"calls of {dag_id} in flight"
@@ -116,7 +116,8 @@ class Admission:
         if self._is_closed or self._breaker.is_open:
             # Which is said first.
             return None
-        return self._full(Subject())
+        full = self._full()
+        return None if full is None else self._overloaded(*full, Subject())
 
     def was_queued(self, dag_id: str, seconds: float) -> None:
         """A run of the DAG was queued for so long, or has been so far."""
@@ -160,14 +161,12 @@ class Admission:
             self.rejections["airflow_away"] += 1
             raise
 
-    def _full(self, subject: Subject) -> Overloaded | None:
-        """Why there is no place for any call that makes a run, if there is none."""
-        limits = self._limits
-        if self._calls >= limits.calls:
-            return self._overloaded("calls", self._calls, "calls in flight", subject)
-        if self.triggers >= limits.triggers:
-            what = "calls that wait for their trigger"
-            return self._overloaded("triggers", self.triggers, what, subject)
+    def _full(self) -> tuple[str, int, str] | None:
+        """The limit that any call that makes a run would meet, and what there is so much of."""
+        if self._calls >= self._limits.calls:
+            return "calls", self._calls, "calls in flight"
+        if self.triggers >= self._limits.triggers:
+            return "triggers", self.triggers, "calls that wait for their trigger"
         return None
 
     def _overloaded(self, reason: str, count: int, what: str, subject: Subject) -> Overloaded:

@@ -123,7 +123,8 @@ def _unary(method: _Method, serve: Answering) -> Answering:
         with method.rpc(context):
             method.received.inc()
             response = await serve(request, context)
-            method.sent.inc()
+            if response is not None:
+                method.sent.inc()
             return response
 
     return counted
