@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 import grpc
 
 from dag_inference_server.edge.rpc import Rpc
 from dag_inference_server.invocation.call import Accepted
+from dag_inference_server.let_go import let_go
 from dag_inference_server.watcher import Snapshot
 
 RUN_ID_KEY = "dag-run-id"
@@ -44,9 +44,9 @@ async def accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id:
     except asyncio.CancelledError:
         await asyncio.wait((sending,))
         # That it failed is no news, and no error in the log.
-        with suppress(grpc.aio.InternalError):
-            sending.result()
+        sending.exception()
         raise
     except grpc.aio.InternalError as error:
+        let_go(error)
         # There is nobody to send it to. gRPC itself says so a moment later.
         raise asyncio.CancelledError from error
