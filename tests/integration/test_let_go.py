@@ -31,9 +31,9 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-def left() -> int:
-    """How many calls there are something of."""
-    return sum(isinstance(each, Flight | Rpc) for each in gc.get_objects())
+async def all_gone() -> None:
+    """Wait until there is nothing of any call, whose run may have to be ended first."""
+    await eventually(lambda: not any(isinstance(o, Flight | Rpc) for o in gc.get_objects()), 30)
 
 
 def request(kind: str) -> pb.InvokeRequest:
@@ -71,7 +71,7 @@ async def test_a_call_that_gets_no_result(
             each.cancel()
     await asyncio.gather(*map(ended, calls))
 
-    await eventually(lambda: not left())
+    await all_gone()
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -84,7 +84,7 @@ async def test_a_call_whose_run_is_cancelled(airflow: FakeAirflow, gateway: Gate
         await gateway.stub.Cancel(pb.CancelRequest(dag_id="parked", run_id=run.run_id), timeout=5)
     await asyncio.gather(*map(ended, calls))
 
-    await eventually(lambda: not left())
+    await all_gone()
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -103,7 +103,7 @@ async def test_a_call_that_leaves_before_its_run_is_made(
     await asyncio.gather(*map(ended, calls))
     held.set()
 
-    await eventually(lambda: not left())
+    await all_gone()
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -113,4 +113,4 @@ async def test_a_wait_for_no_run(airflow: FakeAirflow, gateway: Gateway) -> None
     this = pb.WaitRequest(dag_id="dag", run_id=ours("1"))
     await asyncio.gather(*(ended(gateway.stub.Wait(this, timeout=5)) for _ in range(CALLS)))
 
-    await eventually(lambda: not left())
+    await all_gone()
