@@ -140,6 +140,40 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert after("dag_inference_watcher_runs") == 0
 
 
+async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """By their reason, from when they had a run on; those that were refused took no time."""
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    airflow.add(Dag("parked"))
+    airflow.add(Dag("paused", is_paused=True))
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    stub = gateway.stub
+    await stub.Invoke(pb.InvokeRequest(dag_id="dag", request_id="mine", conf_json="{}"), timeout=5)
+    other = pb.InvokeRequest(dag_id="dag", request_id="mine", conf_json='{"n": 1}')
+    nowhere = pb.WaitRequest(dag_id="dag", run_id=ours("1"))
+    failed = [
+        await failure(stub.Invoke(pb.InvokeRequest(dag_id="fails"), timeout=5)),
+        await failure(stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=2)),
+        await failure(stub.Invoke(pb.InvokeRequest(dag_id="paused"), timeout=5)),
+        await failure(stub.Invoke(other, timeout=5)),
+        await failure(stub.Wait(nowhere, timeout=5)),
+    ]
+    found = await scrape(gateway)
+
+    assert [failed.reason for failed in failed] == [
+        *("TASK_FAILED", "DEADLINE_EXCEEDED"),
+        *("DAG_PAUSED", "REQUEST_ID_REUSED", "RUN_NOT_FOUND"),
+    ]
+    name = "dag_inference_time_to_result_seconds"
+    counted = found.having(f"{name}_count")
+    assert {(s.labels["dag_id"], s.labels["outcome"]): s.value for s in counted} == {
+        ("dag", "OK"): 1,
+        ("fails", "TASK_FAILED"): 1,
+        ("parked", "DEADLINE_EXCEEDED"): 1,
+    }
+    # Its patience, which is a little shorter than the deadline.
+    assert found(f"{name}_sum", outcome="DEADLINE_EXCEEDED") >= 1.5
+
+
 async def test_what_alerts_are_about_begins_with_zero(
     airflow: FakeAirflow, gateway: Gateway
 ) -> None:

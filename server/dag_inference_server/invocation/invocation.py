@@ -165,23 +165,22 @@ class Invocations:
         self, flight: Flight, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
     ) -> T:
         """Do the work, make the answer of it, and tell how it ends."""
-        dag_id, start = flight.wanted.dag_id, time.monotonic()
+        dag_id = flight.wanted.dag_id
         try:
             outcome = await work
             known = time.monotonic()
             answer = await translate(outcome)
         except DagInferenceError as error:
-            self._observer.failed(dag_id, error)
+            self._observer.failed(dag_id, error, flight.took)
             raise
         except asyncio.CancelledError:
             # Whoever waits longer than we do has not gone away: our answer is late.
-            is_late = time.monotonic() - start >= flight.wanted.patience
-            why = DEADLINE_MISSED if is_late else CALLER_LEFT
+            why = DEADLINE_MISSED if flight.time_left <= 0 else CALLER_LEFT
             self._observer.unanswered(flight.subject, why)
             raise
         except Exception:
             bug = GatewayBug("the log says more", subject=flight.subject)
-            self._observer.failed(dag_id, bug)
+            self._observer.failed(dag_id, bug, flight.took)
             raise
         self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
         return answer

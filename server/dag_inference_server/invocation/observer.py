@@ -21,8 +21,8 @@ class Observer(Protocol):
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """It has its result, of which the answer was made in so long."""
 
-    def failed(self, dag_id: str, error: DagInferenceError) -> None:
-        """It has an error."""
+    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
+        """It has an error, after so long; `None` if it never had a run."""
 
     def unanswered(self, subject: Subject, why: str) -> None:
         """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""
@@ -40,10 +40,10 @@ class Observers:
         for observer in self._observers:
             observer.answered(outcome, translation)
 
-    def failed(self, dag_id: str, error: DagInferenceError) -> None:
-        """It has an error."""
+    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
+        """It has an error, after so long; `None` if it never had a run."""
         for observer in self._observers:
-            observer.failed(dag_id, error)
+            observer.failed(dag_id, error, took)
 
     def unanswered(self, subject: Subject, why: str) -> None:
         """It ends without an answer: `CALLER_LEFT` or `DEADLINE_MISSED`."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 
 from grpc import StatusCode
@@ -115,6 +116,12 @@ class Flight:
         """What an error of this call is about, as far as it is known."""
         state = self.run.state if self.run else None
         return Subject(self.wanted.dag_id, self.run_id, state)
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long the call has taken; `None` if Airflow has shown no run of it."""
+        # As for `stage`: a run id alone is no proof.
+        return None if self.run is None else timedelta(seconds=self.stopwatch.elapsed)
 
     @property
     def time_left(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -63,7 +64,7 @@ class GatewayMetrics:
                 f"dag_inference_{name}_seconds", what, labels, buckets=buckets, registry=registry
             )
 
-        self._stages = histogram(
+        stages = histogram(
             "stage",
             "Where the time of answered calls went, as the answer's timing says.",
             *("stage", "dag_id"),
@@ -75,10 +76,10 @@ class GatewayMetrics:
             ("dag_id", "outcome"),
             registry=registry,
         )
-        self._results = histogram(
+        results = histogram(
             "time_to_result",
-            "From the arrival of a call that got its result until its answer was ready.",
-            "dag_id",
+            "From the arrival of a call that had a run until its answer or its error was ready.",
+            *("dag_id", "outcome"),
             buckets=FINE,
         )
         self._saved = histogram(
@@ -128,7 +129,9 @@ class GatewayMetrics:
         Info("dag_inference_build", "What is running.", registry=registry).info(
             {"version": version("dag-inference-server")}
         )
-        self._series: dict[tuple[str, str], Histogram] = {}
+        # To look a series up costs the library as much as all else at the end of a call.
+        self._stage = cache(stages.labels)
+        self._time_to_result = cache(results.labels)
         self._dags: set[str] = set()
         self._early: OrderedDict[tuple[str, str], datetime] = OrderedDict()
         self._begin(_OTHER)
@@ -148,13 +151,9 @@ class GatewayMetrics:
             ("unattributed", timing.unattributed),
         ):
             if span is not None:
-                # Looked up by hand: the library's way costs as much as all else here.
-                series = self._series.get((stage, dag_id))
-                if series is None:
-                    series = self._series[stage, dag_id] = self._stages.labels(stage, dag_id)
-                series.observe(span.total_seconds())
+                self._stage(stage, dag_id).observe(span.total_seconds())
         self._calls.labels(dag_id, "OK").inc()
-        self._results.labels(dag_id).observe(
+        self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), self._exemplar(run.run_id)
         )
         if not run.is_final and outcome.ended_at and timing.detection is not None:
@@ -163,12 +162,14 @@ class GatewayMetrics:
             if len(self._early) > _MAX_EARLY:
                 self._early.popitem(last=False)
 
-    def failed(self, dag_id: str, error: DagInferenceError) -> None:
-        """A call has an error."""
-        run_id = error.subject.run_id
+    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
+        """A call has an error, after so long if it had a run."""
         # Only a DAG of which a run was seen is known to exist: anybody can make names up.
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
-        self._calls.labels(label, error.reason).inc(exemplar=self._exemplar(run_id))
+        exemplar = self._exemplar(error.subject.run_id)
+        self._calls.labels(label, error.reason).inc(exemplar=exemplar)
+        if took is not None:
+            self._time_to_result(label, error.reason).observe(took.total_seconds(), exemplar)
 
     def unanswered(self, subject: Subject, why: str) -> None:
         """A call ends without an answer."""

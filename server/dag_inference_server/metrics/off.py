@@ -19,7 +19,7 @@ class NoMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """Nothing."""
 
-    def failed(self, dag_id: str, error: DagInferenceError) -> None:
+    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
         """Nothing."""
 
     def unanswered(self, subject: Subject, why: str) -> None:

@@ -87,7 +87,7 @@ class Tracing:
         for stage in stages.spans:
             self._batches.on_end(stage)
 
-    def failed(self, dag_id: str, error: DagInferenceError) -> None:
+    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
         """A call has an error, which its RPC tells."""
 
     def unanswered(self, subject: Subject, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import pairwise
 
 import grpc
@@ -85,7 +86,7 @@ def test_only_so_many_dags_have_series_of_their_own() -> None:
     metrics = GatewayMetrics(registry)
     for number in range(120):
         subject = Subject(f"dag-{number}", "run", "failed")
-        metrics.failed(f"dag-{number}", TaskFailed("", subject=subject))
+        metrics.failed(f"dag-{number}", TaskFailed("", subject=subject), timedelta(seconds=1))
 
     (calls,) = (family for family in registry.collect() if family.name == "dag_inference_calls")
     failed = [s for s in calls.samples if s.labels["outcome"] == "TASK_FAILED"]
