@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.processes import ENVIRONMENT, first_line, running
@@ -54,6 +55,17 @@ def gateway(airflow: Address, **settings: str) -> Iterator[GatewayProcess]:
         target = f"127.0.0.1:{first_line(process).rpartition(' ')[2]}"
         _await_health(target)
         yield GatewayProcess(target, process.pid)
+
+
+def metrics_port(pid: int, target: str) -> int:
+    """The other port that a gateway listens on."""
+    sockets = psutil.Process(pid).net_connections("tcp")
+    (port,) = {
+        s.laddr.port
+        for s in sockets
+        if s.status == psutil.CONN_LISTEN and not target.endswith(f":{s.laddr.port}")
+    }
+    return int(port)
 
 
 def _await_health(target: str) -> None:

@@ -11,6 +11,7 @@ from benchmarks.fake import (
     overload,
     own_time,
     requests,
+    scrape,
     seeing,
     throughput,
 )
@@ -20,5 +21,8 @@ from benchmarks.sizes import Sizes
 
 def run(sizes: Sizes, report: Report) -> None:
     """Measure one thing after the other."""
-    for measured in (requests, throughput, seeing, own_time, deadlines, memory, burst, overload):
+    for measured in (
+        *(requests, throughput, seeing, scrape),
+        *(own_time, deadlines, memory, burst, overload),
+    ):
         asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.request import urlopen
 
-import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.gateway import metrics_port
 from benchmarks.report import Cell
 
 _RESTS_WITHIN = 60
@@ -57,24 +57,13 @@ class Vitals:
 
 async def at_rest(pid: int, target: str) -> Vitals:
     """What it holds once nothing is under way, or after a while all the same."""
-    port = _metrics_port(pid, target)
+    port = metrics_port(pid, target)
     give_up = time.monotonic() + _RESTS_WITHIN
     while True:
         seen = await asyncio.to_thread(_look, port)
         if seen.rests or time.monotonic() > give_up:
             return seen
         await asyncio.sleep(0.2)
-
-
-def _metrics_port(pid: int, target: str) -> int:
-    """The other port that it listens on."""
-    sockets = psutil.Process(pid).net_connections("tcp")
-    (port,) = {
-        s.laddr.port
-        for s in sockets
-        if s.status == psutil.CONN_LISTEN and not target.endswith(f":{s.laddr.port}")
-    }
-    return int(port)
 
 
 def _look(port: int) -> Vitals:

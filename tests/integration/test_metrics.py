@@ -373,7 +373,7 @@ async def test_runs_that_are_made_up_make_no_series(airflow: FakeAirflow, gatewa
 
 
 async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Who asks for it finds the run of a slow call by its bucket."""
+    """Who asks for it finds the run of a slow call, and of a slow stage, by its bucket."""
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
     await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
 
@@ -387,6 +387,8 @@ async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gatewa
     buckets = found.having("dag_inference_time_to_result_seconds_bucket", dag_id="dag")
     exemplars = [sample.exemplar.labels for sample in buckets if sample.exemplar]
     assert exemplars == [{"run_id": dag.made[0].run_id}]
+    stages = found.having("dag_inference_stage_seconds_bucket", stage="running", dag_id="dag")
+    assert [s.exemplar.labels for s in stages if s.exemplar] == [{"run_id": dag.made[0].run_id}]
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 20}])

@@ -140,6 +140,7 @@ class GatewayMetrics:
         """A call has its answer."""
         run, timing = outcome.run, outcome.timing
         dag_id = self._label(run.dag_id, is_real=True)
+        exemplar = self._exemplar(run.run_id)
         for stage, span in (
             ("admission", timing.admission),
             ("trigger", timing.trigger),
@@ -151,10 +152,10 @@ class GatewayMetrics:
             ("unattributed", timing.unattributed),
         ):
             if span is not None:
-                self._stage(stage, dag_id).observe(span.total_seconds())
+                self._stage(stage, dag_id).observe(span.total_seconds(), exemplar)
         self._calls.labels(dag_id, "OK").inc()
         self._time_to_result(dag_id, "OK").observe(
-            (timing.total + translation).total_seconds(), self._exemplar(run.run_id)
+            (timing.total + translation).total_seconds(), exemplar
         )
         if not run.is_final and outcome.ended_at and timing.detection is not None:
             answered_at = outcome.ended_at + timing.detection + timing.value_read

@@ -43,9 +43,12 @@ def test_a_quantile_is_a_quarter_off_at_most(times: list[float], share: float) -
 
 @pytest.mark.parametrize("scale", [FINE, COARSE], ids=["fine", "coarse"])
 def test_the_scales(scale: Sequence[float]) -> None:
-    """Rise from 5 ms to 10 min, and never by more than two and a half times."""
+    """Rise from 5 ms to 10 min by two and a half times at most, by a half from 0.5 to 5 s."""
     assert (scale[0], scale[-1]) == (0.005, 600.0)
     assert all(1 < after / before <= 2.5 for before, after in pairwise(scale))
+    short = [bound for bound in scale if 0.5 <= bound <= 5]
+    assert (min(short), max(short)) == pytest.approx((0.5, 5), rel=0.25)
+    assert all(after / before < 1.5 for before, after in pairwise(short))
 
 
 def test_codes_are_named_as_in_go() -> None:
