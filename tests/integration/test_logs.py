@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
@@ -31,6 +32,7 @@ class Logged:
     def __init__(self, target: str, log: Path) -> None:
         """It listens there, and logs there."""
         self._log = log
+        self.port = int(target.rpartition(":")[2])
         self.channel = grpc.aio.insecure_channel(target)
         self.stub = rpc.DagInferenceStub(self.channel)
 
@@ -128,6 +130,10 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     stages = {"admission", "trigger", "queued", "running", "detection", "value_read"}
     assert lines["ok"]["stages"].keys() >= stages | {"translation", "unattributed"}
     assert all(line["level"] == "info" and line["seconds"] >= 0 for line in lines.values())
+    tcp = psutil.Process().net_connections("tcp")
+    connected = [c for c in tcp if c.status == psutil.CONN_ESTABLISHED]
+    ours = {c.laddr.port for c in connected if c.raddr.port == logged.port}
+    assert {line["peer"] for line in lines.values()} == {f"ipv4:127.0.0.1:{p}" for p in ours}
 
 
 async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged: Logged) -> None:
@@ -152,6 +158,8 @@ async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged:
         ["ModelStreamInfer", "OK", "dag", dag.made[0].run_id],
     ]
     assert lines[2] == ["ModelStreamInfer", "OK", None, None]
+    (peer,) = {line["peer"] for line in logged.lines("rpc")}
+    assert peer.startswith("ipv4:127.0.0.1:")
 
 
 @pytest.mark.parametrize("more", [{"MAX_CALLS": "1"}])

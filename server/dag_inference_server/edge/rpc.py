@@ -104,7 +104,8 @@ async def rpc(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Async
     It is not raised any further: the handler then returns nothing.
     """
     # Every RPC is a task of its own, and its context ends with it.
-    structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context)})
+    peer = shortened(context.peer(), _MAX_NAME)
+    structlog.contextvars.bind_contextvars(**{CALL_ID: _call_id(context), "peer": peer})
     try:
         with logged(method, Deadline(seconds_left(context))) as told:
             yield told
