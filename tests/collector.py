@@ -63,9 +63,11 @@ def attributes(span: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[tuple[Collector, str]]:
+async def collecting(
+    collector: Collector | None = None,
+) -> AsyncIterator[tuple[Collector, str]]:
     """A collector that listens inside the block, and its address."""
-    server, collector = grpc.aio.server(), Collector()
+    server, collector = grpc.aio.server(), collector or Collector()
     add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -299,13 +301,49 @@ async def test_off(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert dag.made[0].note is None
 
 
-async def test_the_collector_is_away(airflow: FakeAirflow) -> None:
-    """Calls are served as ever, and the gateway ends in time."""
+@pytest.mark.parametrize("how", ["refuses", "is silent", "never answers"])
+async def test_the_collector_is_away(
+    airflow: FakeAirflow, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls are served as ever, and when the gateway has ended, nobody tries any more."""
+    for name, value in QUICKLY.items():
+        monkeypatch.setenv(name, value)
     airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    async with running(settings_for(airflow, otlp_endpoint="http://127.0.0.1:9")) as gateway:
-        for _ in range(5):
-            await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5, metadata=traced())
-        start = time.monotonic()
+    async with _away(how) as endpoint, asyncio.timeout(60):
+        async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+            for _ in range(5):
+                request = pb.InvokeRequest(dag_id="dag")
+                await gateway.stub.Invoke(request, timeout=20, metadata=traced())
+            assert _sends()
 
-    assert time.monotonic() - start < 10
+        assert not _sends()
     assert len(asyncio.all_tasks()) == 1
+
+
+def _sends() -> bool:
+    """Whether the SDK's thread that sends spans lives."""
+    return any(thread.name.startswith("OtelBatch") for thread in threading.enumerate())
+
+
+@asynccontextmanager
+async def _away(how: str) -> AsyncIterator[str]:
+    """An address where nobody takes spans."""
+    if how == "refuses":
+        with socket.socket() as bound:
+            # Not listening, and nobody else can.
+            bound.bind(("127.0.0.1", 0))
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    elif how == "is silent":
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+    else:
+        async with collecting(Hanging()) as (_, endpoint):
+            yield endpoint
+
+
+class Hanging(Collector):
+    """Takes spans, and never says so."""
+
+    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Hang."""
+        await asyncio.Event().wait()

@@ -28,8 +28,9 @@ from dag_inference_server.tracing.sampling import sampler
 _EXPORT_TIMEOUT = 5
 """Seconds for one batch of spans."""
 
-_LAST_BATCH = 2.0
-"""Seconds for what is left when the gateway ends. A collector that is away must not hold it up."""
+_LAST_BATCH, _GIVING_UP = 1.0, 0.5
+"""Seconds for what is left when the gateway ends, and for giving it up. A collector that is away
+must not hold the end up for longer than the grace leaves."""
 
 _IDS = RandomIdGenerator()
 
@@ -61,10 +62,10 @@ class Tracing:
             resource=Resource.create(ours).merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
-        exporter = OTLPSpanExporter(
+        self._exporter = OTLPSpanExporter(
             endpoint, insecure=endpoint.startswith("http://"), timeout=_EXPORT_TIMEOUT
         )
-        self._batches = BatchSpanProcessor(exporter)
+        self._batches = BatchSpanProcessor(self._exporter)
         self._provider.add_span_processor(self._batches)
         self.tracer = self._provider.get_tracer("dag_inference_server")
 
@@ -94,7 +95,7 @@ class Tracing:
         """A call ends without an answer, which its RPC tells."""
 
     async def close(self) -> None:
-        """Send what is left, if somebody takes it."""
+        """Send what is left, if somebody takes it soon; nothing of it goes on behind the end."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
@@ -104,9 +105,18 @@ class Tracing:
                 loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=shut_down, daemon=True).start()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_BATCH):
-                await done.wait()
+        if not await _comes(done, _LAST_BATCH):
+            # What is under way, or waits to be tried again, fails at once.
+            self._exporter.shutdown()
+            await _comes(done, _GIVING_UP)
+
+
+async def _comes(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event, for so many seconds at most; whether it came."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()
 
 
 class _Stages:
