@@ -270,6 +270,45 @@ async def test_a_call_that_nobody_records(
     assert dag.made[0].note is None
 
 
+async def test_more_calls_than_are_recorded(
+    airflow: FakeAirflow, collector: tuple[Collector, str]
+) -> None:
+    """Nobody hears of the others, Airflow neither; a trace that cannot be read is none."""
+    spans, endpoint = collector
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    settings = settings_for(airflow, otlp_endpoint=endpoint, traces_per_second=0.001)
+    async with running(settings) as gateway:
+        request = pb.InvokeRequest(dag_id="dag")
+        await gateway.stub.Invoke(request, timeout=5)
+        airflow.asked.clear()
+        await gateway.stub.Invoke(request, timeout=5)
+        await gateway.stub.Invoke(request, timeout=5, metadata=[("traceparent", "00-none-01")])
+        told = {asked.request.headers.get("traceparent") for asked in airflow.asked}
+        await gateway.stub.Invoke(request, timeout=5, metadata=traced())
+        await spans.call()
+
+    assert len([span for span in spans.spans if span.name.endswith("/Invoke")]) == 2
+    assert told == {None}
+    assert [run.note is None for run in dag.made] == [False, True, True, False]
+
+
+async def test_the_environment_may_decide(
+    airflow: FakeAirflow, collector: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of our rules: here no call is recorded that has no trace, and one that has is."""
+    spans, endpoint = collector
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        request = pb.InvokeRequest(dag_id="dag")
+        await gateway.stub.Invoke(request, timeout=5)
+        await gateway.stub.Invoke(request, timeout=5, metadata=traced())
+        await spans.call()
+
+    assert {span.trace_id.hex() for span in spans.spans} == {TRACE}
+    assert [run.note is None for run in dag.made] == [True, False]
+
+
 @pytest.mark.parametrize("way", ["cancel", "run_timeout"])
 async def test_a_run_that_is_ended(
     airflow: FakeAirflow, collector: tuple[Collector, str], way: str

@@ -11,6 +11,7 @@ import grpc
 import structlog
 from opentelemetry import context as contexts
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
@@ -29,11 +30,14 @@ _OUR_FAULT = {
 
 
 class RpcSpans(grpc.aio.ServerInterceptor):
-    """Begins a span for each RPC of some services, under the caller's trace."""
+    """Begins a span for each RPC of some services, under the caller's trace if it has one."""
 
-    def __init__(self, tracer: Tracer, services: Sequence[str]) -> None:
-        """Make spans with `tracer`."""
+    def __init__(
+        self, tracer: Tracer, services: Sequence[str], chooses: Callable[[], bool]
+    ) -> None:
+        """Make spans with `tracer`; `chooses` says which RPCs without a trace get one."""
         self._tracer = tracer
+        self._chooses = chooses
         self._paths = tuple(f"/{service}/" for service in services)
 
     async def intercept_service(
@@ -41,59 +45,61 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wrap the handler, if it is one of these services."""
+        """Wrap the handler, if it is one of these services, and perhaps recorded."""
         handler = await continuation(handler_call_details)
         path = handler_call_details.method
         if handler is None or not path.startswith(self._paths):
             return handler
-        name = path.removeprefix("/")
+        caller = caller_of(handler_call_details.invocation_metadata or ())
+        if caller is None and not self._chooses():
+            return handler
+        begin = partial(self._begin, path.removeprefix("/"), caller or Context())
         # A stream of requests is served as a single one is.
-        stream = partial(self._stream, name)
-        return wrapped(handler, Wraps(partial(self._unary, name), stream, both=stream))
+        stream = partial(self._stream, begin)
+        return wrapped(handler, Wraps(partial(self._unary, begin), stream, both=stream))
 
-    def _unary(self, name: str, serve: Answering) -> Answering:
+    def _unary(self, begin: Callable[[], Span], serve: Answering) -> Answering:
         async def traced(request: Any, context: Any) -> Any:
-            with self._span(name, context):
+            with _spanning(begin(), context):
                 return await serve(request, context)
 
         return traced
 
-    def _stream(self, name: str, serve: Streaming) -> Streaming:
+    def _stream(self, begin: Callable[[], Span], serve: Streaming) -> Streaming:
         async def traced(request: Any, context: Any) -> AsyncIterator[Any]:
-            with self._span(name, context):
+            with _spanning(begin(), context):
                 async for response in serve(request, context):
                     yield response
 
         return traced
 
-    @contextmanager
-    def _span(self, name: str, context: Any) -> Iterator[None]:
-        metadata = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if isinstance(value, str)
-        }
+    def _begin(self, name: str, caller: Context) -> Span:
         service, _, method = name.partition("/")
-        span = self._tracer.start_span(
+        return self._tracer.start_span(
             name,
-            context=caller_of(metadata),
+            context=caller,
             kind=SpanKind.SERVER,
             attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
         )
-        # For good: every RPC is a task of its own, and its context ends with it.
-        contexts.attach(trace.set_span_in_context(span))
-        AUDIENCE.set(partial(_attribute, span))
-        if recorded := trace_id():
-            structlog.contextvars.bind_contextvars(trace_id=recorded)
 
-        def ended(code: int) -> None:
-            span.set_attribute("rpc.grpc.status_code", code)
-            if code in _OUR_FAULT:
-                span.set_status(Status(StatusCode.ERROR))
-            span.end()
 
-        with ending(context, ended):
-            yield
+@contextmanager
+def _spanning(span: Span, context: Any) -> Iterator[None]:
+    """Serve an RPC inside the block, as what a span is about."""
+    # For good: every RPC is a task of its own, and its context ends with it.
+    contexts.attach(trace.set_span_in_context(span))
+    AUDIENCE.set(partial(_attribute, span))
+    if recorded := trace_id():
+        structlog.contextvars.bind_contextvars(trace_id=recorded)
+
+    def ended(code: int) -> None:
+        span.set_attribute("rpc.grpc.status_code", code)
+        if code in _OUR_FAULT:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+
+    with ending(context, ended):
+        yield
 
 
 def _attribute(span: Span, about: Mapping[str, str]) -> None:

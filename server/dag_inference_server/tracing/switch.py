@@ -49,12 +49,13 @@ def traces_to(endpoint: str | None, services: Sequence[str], per_second: float) 
         return Traces()
     try:
         from dag_inference_server.tracing.rpcs import RpcSpans
+        from dag_inference_server.tracing.sampling import chooser
         from dag_inference_server.tracing.tracing import Tracing, trace_headers, trace_id
     except ImportError as error:
         raise CannotTrace(
             f"{error.name} is not installed, and OTLP_ENDPOINT is set: install the extra "
             "dag-inference-server[otel]"
         ) from error
-    tracing = Tracing(endpoint, per_second)
-    spans = RpcSpans(tracing.tracer, services)
+    tracing = Tracing(endpoint)
+    spans = RpcSpans(tracing.tracer, services, chooser(per_second))
     return Traces((tracing,), (spans,), trace_headers, trace_id, tracing.close)

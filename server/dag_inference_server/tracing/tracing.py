@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -23,7 +24,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from dag_inference.errors import DagInferenceError, Subject
 from dag_inference_server.invocation.call import Outcome
-from dag_inference_server.tracing.sampling import sampler
 
 _EXPORT_TIMEOUT = 5
 """Seconds for one batch of spans."""
@@ -35,6 +35,7 @@ must not hold the end up for longer than the grace leaves."""
 _IDS = RandomIdGenerator()
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_FIELDS = frozenset(_PROPAGATOR.fields)
 
 
 class Tracing:
@@ -44,20 +45,14 @@ class Tracing:
     `OTEL_EXPORTER_OTLP_HEADERS` count as everywhere.
     """
 
-    def __init__(self, endpoint: str, per_second: float) -> None:
-        """Send spans to a collector, from a thread of the SDK's own.
-
-        Args:
-            endpoint: A URL of OTLP over gRPC.
-            per_second: How many calls are recorded that come without a trace.
-        """
+    def __init__(self, endpoint: str) -> None:
+        """Send spans to a collector by OTLP over gRPC, from a thread of the SDK's own."""
         ours = {
             "service.name": "dag-inference",
             "service.version": version("dag-inference-server"),
             "service.instance.id": str(uuid.uuid4()),
         }
         self._provider = TracerProvider(
-            sampler(per_second),
             # What the environment says counts.
             resource=Resource.create(ours).merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
@@ -164,9 +159,13 @@ def _add_airflows(stages: _Stages, outcome: Outcome, ended_at: datetime) -> None
             stages.add("queued", queued_from, timing.queued)
 
 
-def caller_of(metadata: dict[str, str]) -> Context:
-    """The caller's trace, of what came with its call."""
-    return _PROPAGATOR.extract(metadata)
+def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Context | None:
+    """The caller's trace, of what came with its call; `None` without one that can be read."""
+    told = {key: value for key, value in metadata if key in _FIELDS}
+    if not told:
+        return None
+    caller = _PROPAGATOR.extract(told)
+    return caller if trace.get_current_span(caller).get_span_context().is_valid else None
 
 
 def trace_headers() -> dict[str, str]:

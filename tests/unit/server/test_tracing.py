@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from opentelemetry.sdk.trace.sampling import Decision
 
-from dag_inference_server.tracing.sampling import SomePerSecond, sampler
+from dag_inference_server.tracing.sampling import SomePerSecond, chooser
 from dag_inference_server.tracing.switch import CannotTrace, traces_to
 
 
@@ -38,10 +37,7 @@ def test_some_calls_of_each_second_are_recorded() -> None:
     some = SomePerSecond(2, lambda: now)
 
     def recorded(calls: int) -> int:
-        return sum(
-            some.should_sample(None, n, "call").decision is Decision.RECORD_AND_SAMPLE
-            for n in range(calls)
-        )
+        return sum(some() for _ in range(calls))
 
     assert recorded(10) == 2
     now += 0.5
@@ -56,7 +52,7 @@ def test_less_than_one_call_a_second() -> None:
     some = SomePerSecond(0.1, lambda: now)
     found = []
     for _ in range(40):
-        found.append(some.should_sample(None, 1, "call").decision is Decision.RECORD_AND_SAMPLE)
+        found.append(some())
         now += 0.5
 
     assert found[0]
@@ -64,7 +60,9 @@ def test_less_than_one_call_a_second() -> None:
 
 
 def test_the_environment_may_name_another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It counts as everywhere."""
-    assert sampler(1) is not None
+    """It counts as everywhere: it is asked about every call."""
+    choose = chooser(1)
+    assert [choose() for _ in range(3)] == [True, False, False]
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    assert sampler(1) is None
+    choose = chooser(1)
+    assert all(choose() for _ in range(3))
