@@ -64,33 +64,42 @@ class GatewayMetrics:
                 f"dag_inference_{name}_seconds", what, labels, buckets=buckets, registry=registry
             )
 
-        stages = histogram(
-            "stage",
-            "Where the time of answered calls went, as the answer's timing says.",
-            *("stage", "dag_id"),
+        # Four are needed often, and to look a series up costs the library as much as to add to it.
+        self._stage = cache(
+            histogram(
+                "stage",
+                "Where the time of answered calls went, as the answer's timing says.",
+                *("stage", "dag_id"),
+            ).labels
         )
-        self._calls = Counter(
-            "dag_inference_calls",
-            "Calls that have ended, by their outcome: OK, a reason of the contract, CALLER_LEFT or "
-            "DEADLINE_MISSED.",
-            ("dag_id", "outcome"),
-            registry=registry,
+        self._ended = cache(
+            Counter(
+                "dag_inference_calls",
+                "Calls that have ended, by their outcome: OK, a reason of the contract, "
+                "CALLER_LEFT or DEADLINE_MISSED.",
+                ("dag_id", "outcome"),
+                registry=registry,
+            ).labels
         )
-        results = histogram(
-            "time_to_result",
-            "From the arrival of a call that had a run until its answer or its error was ready.",
-            *("dag_id", "outcome"),
-            buckets=FINE,
+        self._time_to_result = cache(
+            histogram(
+                "time_to_result",
+                "From the arrival of a call that had a run until its answer or error was ready.",
+                *("dag_id", "outcome"),
+                buckets=FINE,
+            ).labels
         )
         self._saved = histogram(
             "time_saved",
             "From the answer of a call until the end of its run, for which it did not wait.",
             "dag_id",
         )
-        self._requests = histogram(
-            "airflow_request",
-            "Requests to Airflow, by their status; none if there was no answer.",
-            *("operation", "status"),
+        self._request = cache(
+            histogram(
+                "airflow_request",
+                "Requests to Airflow, by their status; none if there was no answer.",
+                *("operation", "status"),
+            ).labels
         )
         self._refreshes = Counter(
             "dag_inference_airflow_token_refreshes",
@@ -129,9 +138,6 @@ class GatewayMetrics:
         Info("dag_inference_build", "What is running.", registry=registry).info(
             {"version": version("dag-inference-server")}
         )
-        # To look a series up costs the library as much as all else at the end of a call.
-        self._stage = cache(stages.labels)
-        self._time_to_result = cache(results.labels)
         self._dags: set[str] = set()
         self._early: OrderedDict[tuple[str, str], datetime] = OrderedDict()
         self._begin(_OTHER)
@@ -153,7 +159,7 @@ class GatewayMetrics:
         ):
             if span is not None:
                 self._stage(stage, dag_id).observe(span.total_seconds(), exemplar)
-        self._calls.labels(dag_id, "OK").inc()
+        self._ended(dag_id, "OK").inc()
         self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
@@ -168,7 +174,7 @@ class GatewayMetrics:
         # Only a DAG of which a run was seen is known to exist: anybody can make names up.
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
         exemplar = self._exemplar(error.subject.run_id)
-        self._calls.labels(label, error.reason).inc(exemplar=exemplar)
+        self._ended(label, error.reason).inc(exemplar=exemplar)
         if took is not None:
             self._time_to_result(label, error.reason).observe(took.total_seconds(), exemplar)
 
@@ -176,11 +182,11 @@ class GatewayMetrics:
         """A call ends without an answer."""
         # Whose state is known is a run that Airflow has.
         label = self._label(str(subject.dag_id), is_real=subject.run_state is not None)
-        self._calls.labels(label, why).inc()
+        self._ended(label, why).inc()
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""
-        self._requests.labels(operation, "none" if status is None else status).observe(seconds)
+        self._request(operation, "none" if status is None else status).observe(seconds)
         self._up.set(status is not None and status < 500)
         if operation == LOGIN:
             self._refreshes.labels(_outcome_of_login(status)).inc()
@@ -219,7 +225,7 @@ class GatewayMetrics:
     def _begin(self, label: str) -> None:
         """Begin what alerts are about with zero, so that the first error is an increase."""
         for outcome in ("OK", *_UNSERVED):
-            self._calls.labels(label, outcome)
+            self._ended(label, outcome)
 
     def _exemplar(self, run_id: str | None) -> dict[str, str] | None:
         """The call's trace, and its run if both fit."""
