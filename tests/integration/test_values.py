@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import pytest
@@ -93,6 +94,19 @@ async def test_a_value_of_a_class(
     assert MessageToDict(struct.result) == as_struct
     assert json.loads(text.result_json) == as_json
     assert struct.result_kind == text.result_kind
+
+
+async def test_what_is_no_number_of_json(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """It has its name, in both forms: no Struct may hold it, and no JSON text, not even 1e400."""
+    airflow.add(returning([math.nan, math.inf, -math.inf, 1.5, "ä"]))
+
+    struct = await gateway.stub.Invoke(request(), timeout=5)
+    text = await gateway.stub.Invoke(request(result_format="JSON"), timeout=5)
+
+    assert MessageToDict(struct.result) == {
+        "return_value": ["NaN", "Infinity", "-Infinity", 1.5, "ä"]
+    }
+    assert text.result_json == '["NaN","Infinity","-Infinity",1.5,"ä"]'
 
 
 async def test_an_empty_map(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -25,7 +24,8 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.results.shape import ResultKind
-from dag_inference_server.results.struct import Json, TooDeep, TooLarge, to_struct
+from dag_inference_server.results.struct import TooDeep, TooLarge, to_struct
+from dag_inference_server.results.text import to_text
 
 _RUN_STATES: Mapping[str, pb.RunState.ValueType] = {
     "queued": pb.RUN_STATE_QUEUED,
@@ -116,7 +116,7 @@ class Responses:
                 if wanted.result_format is ResultFormat.STRUCT:
                     response.result.CopyFrom(to_struct(result.document, self.max_bytes))
                 elif result.kind is not ResultKind.NONE:
-                    response.result_json = _text(result.value)
+                    response.result_json = to_text(result.value)
             except TooDeep as error:
                 raise ResultTooDeep(
                     f"the result is {error}; ask for JSON", subject=subject
@@ -175,10 +175,6 @@ def task_instance(instance: TaskInstance) -> pb.TaskInstance:
 def run_state(run: DagRun | None) -> pb.RunState.ValueType:
     """The state of a run, as far as it is known."""
     return _RUN_STATES.get(run.state if run else "", pb.RUN_STATE_UNSPECIFIED)
-
-
-def _text(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _subject(run: DagRun) -> Subject:

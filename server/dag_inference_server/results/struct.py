@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -34,7 +36,8 @@ def to_struct(document: Mapping[str, Json], max_bytes: int) -> Struct:
     """Turn a JSON object into a Struct.
 
     Integers beyond ±(2^53 - 1) become decimal strings, as proto3's own JSON mapping does
-    for 64-bit integers.
+    for 64-bit integers, and NaN and the infinities their names, as it does for doubles: a
+    Struct may hold none.
 
     Raises:
         TooDeep: It is nested deeper than `MAX_DEPTH`.
@@ -68,6 +71,8 @@ class _Filling:
                 value.bool_value = item
             case int() if abs(item) > MAX_SAFE_INTEGER:
                 self._text(value, str(item))
+            case float() if not math.isfinite(item):
+                self._text(value, name_of(item))
             case int() | float():
                 self._spend(_NUMBER)
                 value.number_value = item
@@ -98,6 +103,11 @@ class _Filling:
 # and its value, an element of a list, both with the two bytes of the least value; and what a
 # number takes beyond those two.
 _ENTRY, _ELEMENT, _NUMBER = 8, 4, 7
+
+
+def name_of(number: float) -> str:
+    """What NaN and the infinities are called in proto3's JSON, and by Python, too."""
+    return json.dumps(number)
 
 
 def depth_of(document: object) -> int:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from dag_inference_server.results.shape import WRAPPER, ResultKind, Shaped
 from dag_inference_server.results.struct import Json
+from dag_inference_server.results.text import to_text
 from dag_inference_server.tensors.datatypes import (
     BOOL,
     BYTES,
@@ -70,7 +68,7 @@ def tensor_of(value: Json, declared: Datatype | None = None) -> Tensor:
                 return Tensor(datatype, shape, raw)
             if declared is BYTES:
                 break
-    return Tensor(BYTES, (), pack(BYTES, [_text(value)]), is_json=True)
+    return Tensor(BYTES, (), pack(BYTES, [to_text(value).encode()]), is_json=True)
 
 
 def _datatype_of(elements: Sequence[Any]) -> Datatype | None:
@@ -131,33 +129,3 @@ def _may_be_float(integer: int) -> bool:
 def _is_like(own: Datatype, datatype: Datatype) -> bool:
     numbers = (Kind.INTEGER, Kind.NUMBER)
     return own.kind is datatype.kind or (own.kind in numbers and datatype.kind is Kind.NUMBER)
-
-
-def _text(value: Json) -> bytes:
-    try:
-        return _json(value, ensure_ascii=False)
-    except UnicodeEncodeError:
-        # What is no text is told by its number.
-        return _json(value, ensure_ascii=True)
-
-
-def _json(value: Json, *, ensure_ascii: bool) -> bytes:
-    write = partial(json.dumps, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
-    try:
-        text = write(value)
-    except ValueError:
-        text = write(_finite(value))
-    return text.encode()
-
-
-def _finite(value: Json) -> Json:
-    """A value with null for what is no JSON number: NaN and the infinities."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case list():
-            return [_finite(item) for item in value]
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case _:
-            return value

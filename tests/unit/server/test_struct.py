@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,9 @@ def sent(document: dict[str, Json]) -> Struct:
         (1e22, 1e22),
         (5e-324, 5e-324),
         (1.7976931348623157e308, 1.7976931348623157e308),
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
         (None, None),
         (True, True),
         (False, False),
@@ -72,7 +76,10 @@ def sent(document: dict[str, Json]) -> Struct:
     ids=repr,
 )
 def test_a_value_arrives_as_it_was_but_for_the_number_rule(value: Json, arrives: Json) -> None:
-    """Integers beyond ±(2^53 - 1) are decimal strings, so that none is rounded unseen."""
+    """Integers beyond ±(2^53 - 1) are decimal strings, so that none is rounded unseen.
+
+    NaN and the infinities, which a Struct may not hold, have their names.
+    """
     received = from_struct(sent({"": value}))
 
     assert received == {"": arrives}

@@ -150,14 +150,17 @@ def test_no_number_stays_none() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ([math.nan, None], b"[null,null]"),
-        ({"a": [math.inf, "\u00e4"], "b": -math.inf}, '{"a":[null,"\u00e4"],"b":null}'.encode()),
-        ([math.nan, None, "\ud800"], rb'[null,null,"\ud800"]'),
+        ([math.nan, None], b'["NaN",null]'),
+        (
+            {"a": [math.inf, "\u00e4"], "b": -math.inf},
+            '{"a":["Infinity","\u00e4"],"b":"-Infinity"}'.encode(),
+        ),
+        ([math.nan, None, "\ud800"], rb'["NaN",null,"\ud800"]'),
     ],
     ids=str,
 )
 def test_json_has_no_nan(value: Json, text: bytes) -> None:
-    """What is said to be JSON is, for every reader: null stands for what is no number there."""
+    """What is said to be JSON is, for every reader: what is no number there has its name."""
     tensor = tensor_of(value)
 
     assert tensor.is_json

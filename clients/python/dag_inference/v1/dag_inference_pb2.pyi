@@ -129,10 +129,13 @@ class _ResultFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultFo
     """As `RESULT_FORMAT_STRUCT`."""
     RESULT_FORMAT_STRUCT: _ResultFormat.ValueType  # 1
     """In `InvokeResponse.result`. Numbers are doubles; integers beyond
-    ±(2^53 - 1) are decimal strings.
+    ±(2^53 - 1) are decimal strings, and NaN and the infinities, of which JSON has
+    none, the strings "NaN", "Infinity" and "-Infinity".
     """
     RESULT_FORMAT_JSON: _ResultFormat.ValueType  # 2
-    """In `InvokeResponse.result_json`: the exact value as JSON text."""
+    """In `InvokeResponse.result_json`: the exact value as JSON text, but for the
+    same three strings.
+    """
     RESULT_FORMAT_REFERENCE: _ResultFormat.ValueType  # 3
     """In `InvokeResponse.result_reference`: where the value lies. It is not read."""
 
@@ -143,10 +146,13 @@ RESULT_FORMAT_UNSPECIFIED: ResultFormat.ValueType  # 0
 """As `RESULT_FORMAT_STRUCT`."""
 RESULT_FORMAT_STRUCT: ResultFormat.ValueType  # 1
 """In `InvokeResponse.result`. Numbers are doubles; integers beyond
-±(2^53 - 1) are decimal strings.
+±(2^53 - 1) are decimal strings, and NaN and the infinities, of which JSON has
+none, the strings "NaN", "Infinity" and "-Infinity".
 """
 RESULT_FORMAT_JSON: ResultFormat.ValueType  # 2
-"""In `InvokeResponse.result_json`: the exact value as JSON text."""
+"""In `InvokeResponse.result_json`: the exact value as JSON text, but for the
+same three strings.
+"""
 RESULT_FORMAT_REFERENCE: ResultFormat.ValueType  # 3
 """In `InvokeResponse.result_reference`: where the value lies. It is not read."""
 Global___ResultFormat: _TypeAlias = ResultFormat  # noqa: Y015
