@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dag_inference.errors import (
     ConfInvalid,
@@ -139,11 +139,12 @@ class Invocations:
         """
         flight = Flight(call, listener)
 
-        async def admitted() -> Outcome:
+        async def admitted() -> _Answered[T]:
             with self._admission.admit(call.dag_id) as place:
-                return await self._bounded(flight, self._invoke(flight, call, place))
+                work = _answered(self._invoke(flight, call, place), translate)
+                return await self._bounded(flight, work)
 
-        return await self._observed(flight, admitted(), translate)
+        return await self._observed(flight, admitted())
 
     async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
         """Wait for the result of a run that exists, of which `translate` makes the answer.
@@ -153,23 +154,18 @@ class Invocations:
         """
         flight = Flight(attachment, listener)
 
-        async def admitted() -> Outcome:
+        async def admitted() -> _Answered[T]:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-                return await self._bounded(
-                    flight, self._attach(flight, attachment, attachment.run_id)
-                )
+                attached = self._attach(flight, attachment, attachment.run_id)
+                return await self._bounded(flight, _answered(attached, translate))
 
-        return await self._observed(flight, admitted(), translate)
+        return await self._observed(flight, admitted())
 
-    async def _observed(
-        self, flight: Flight, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
-    ) -> T:
-        """Do the work, make the answer of it, and tell how it ends."""
+    async def _observed(self, flight: Flight, work: Coroutine[Any, Any, _Answered[T]]) -> T:
+        """Do the work, and tell how it ends."""
         dag_id = flight.wanted.dag_id
         try:
-            outcome = await work
-            known = time.monotonic()
-            answer = await translate(outcome)
+            answered = await work
         except DagInferenceError as error:
             self._observer.failed(dag_id, error, flight.took)
             raise
@@ -182,8 +178,8 @@ class Invocations:
             bug = GatewayBug("the log says more", subject=flight.subject)
             self._observer.failed(dag_id, bug, flight.took)
             raise
-        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
-        return answer
+        self._observer.answered(answered.outcome, answered.translation)
+        return answered.answer
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -305,12 +301,12 @@ class Invocations:
             # As it is known by now: the limit of one that has ended is forgotten.
             self._timeouts.expect(flight.run)
 
-    async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
+    async def _bounded(self, flight: Flight, work: Awaitable[T]) -> T:
         """Do the work within the caller's patience; every error gets the run's id."""
         self._flights.add(flight)
         try:
             async with flight.patience:
-                outcome = await work
+                done = await work
         except TimeoutError:
             if not flight.patience.expired():
                 raise
@@ -321,7 +317,23 @@ class Invocations:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
-        return outcome
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered(Generic[T]):
+    """A call that has its answer."""
+
+    outcome: Outcome
+    answer: T
+    translation: timedelta
+
+
+async def _answered(work: Awaitable[Outcome], translate: Translate[T]) -> _Answered[T]:
+    outcome = await work
+    known = time.monotonic()
+    answer = await translate(outcome)
+    return _Answered(outcome, answer, timedelta(seconds=time.monotonic() - known))
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
+from dag_inference_server.results.packed import Packed, unpacked
 from dag_inference_server.results.struct import Json
 
 WRAPPER = "return_value"
@@ -26,28 +28,33 @@ class Shaped:
     """A result in its shape."""
 
     kind: ResultKind
-    value: Json
-    """The bare value: what JSON callers get."""
+    value: Any
+    """The bare value: what JSON callers get. It is packed, or some in it are, if it is large."""
+
+    def unpacked(self) -> Shaped:
+        """The same with nothing packed."""
+        return replace(self, value=unpacked(self.value))
 
     @property
     def document(self) -> Mapping[str, Json]:
-        """The value as an object: what Struct callers get."""
+        """The value as an object: what Struct callers get. For one that is not packed."""
         if isinstance(self.value, dict):
             return self.value
         return {} if self.kind is ResultKind.NONE else {WRAPPER: self.value}
 
 
-def shape(declared: Sequence[str], values: Mapping[str, Json]) -> Shaped:
+def shape(declared: Sequence[str], values: Mapping[str, Any]) -> Shaped:
     """Give values their shape, which follows the number of tasks declared.
 
     Args:
         declared: The result tasks.
-        values: What those of them that were not skipped returned, by task.
+        values: What those of them that were not skipped returned, by task, packed or not.
     """
     if not declared:
         return Shaped(ResultKind.NONE, None)
     if len(declared) > 1:
         return Shaped(ResultKind.BY_TASK, dict(values))
     value = values[declared[0]]
-    kind = ResultKind.OBJECT if isinstance(value, dict) else ResultKind.WRAPPED_VALUE
+    is_object = value.is_object if isinstance(value, Packed) else isinstance(value, dict)
+    kind = ResultKind.OBJECT if is_object else ResultKind.WRAPPED_VALUE
     return Shaped(kind, value)

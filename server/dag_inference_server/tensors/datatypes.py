@@ -32,6 +32,10 @@ class Datatype:
     """Of Python's `struct`."""
     is_signed: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes by its name: there is one of each."""
+        return _named, (self.name,)
+
     @property
     def lowest(self) -> int:
         """Of an integer."""
@@ -73,6 +77,10 @@ DATATYPES: Mapping[str, Datatype] = {
         BYTES,
     )
 }
+
+
+def _named(name: str) -> Datatype:
+    return DATATYPES[name]
 
 
 _INFINITY = 0x7F800000
