@@ -7,8 +7,9 @@ import json
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Any
 
 import grpc
@@ -52,43 +53,44 @@ Beside it somebody asks for the gateway's health every 5 ms, which needs only it
 
 async def measure(sizes: Sizes, report: Report) -> None:
     """Measure health alone, and beside each kind of value."""
-    report.say(f"values of {sizes.large / 2**20:.0f} MiB …")
-    limit = str(2 * sizes.large)
+    report.say("large values …")
     rows: list[list[Cell]] = []
     with (
-        running(module(__name__, str(sizes.large))) as airflow,
-        gateway(Address(**json.loads(first_line(airflow))), MAX_RESULT_BYTES=limit) as server,
+        running(module(__name__, json.dumps(sizes.large))) as airflow,
+        gateway(Address(**json.loads(first_line(airflow)))) as server,
     ):
         async with connections(server.target, 2) as (calling, watching):
             alone: list[float] = []
             async with _watched(watching, alone):
                 await asyncio.sleep(sizes.window)
             rows.append(["nothing", None, *_milliseconds(alone)])
-            for kind in KINDS:
-                for form in ("JSON", "STRUCT"):
-                    beside: list[float] = []
-                    start = time.monotonic()
-                    async with _watched(watching, beside):
-                        came = await _call(calling, kind, form)
-                    rows.append(
-                        [f"{kind}, {came}", time.monotonic() - start, *_milliseconds(beside)]
-                    )
+            for size, kind, form in product(sizes.large, KINDS, ("JSON", "STRUCT")):
+                beside: list[float] = []
+                start = time.monotonic()
+                async with _watched(watching, beside):
+                    came = await _call(calling, _dag_id(kind, size), form)
+                what = f"{size / 1e6:.0f} MB of {kind}, {came}"
+                rows.append([what, time.monotonic() - start, *_milliseconds(beside)])
     columns = ("read meanwhile", "s", "health p50 ms", "p99 ms", "max ms")
-    report.table(f"Values of {sizes.large / 2**20:.0f} MiB", columns, rows, NOTE)
+    report.table("Large values", columns, rows, NOTE)
     worst = max(float(row[-1] or 0) for row in rows)
     report.bar("health beside a large value, max", worst, 50, "ms")
+
+
+def _dag_id(kind: str, size: int) -> str:
+    return f"{kind}-{size}"
 
 
 def _milliseconds(seconds: list[float]) -> list[Cell]:
     return [1000 * p50(seconds), 1000 * p99(seconds), 1000 * max(seconds)]
 
 
-async def _call(channel: grpc.aio.Channel, kind: str, form: str) -> str:
-    """Read a value of that kind; how it came."""
+async def _call(channel: grpc.aio.Channel, dag_id: str, form: str) -> str:
+    """Read a value; the form that it came in, or why it did not."""
     # Its answer stays bytes: to read it would keep whoever looks at health.
     invoke: Any = channel.unary_unary(_INVOKE, pb.InvokeRequest.SerializeToString)
     result_format = pb.ResultFormat.Value(f"RESULT_FORMAT_{form}")
-    call = invoke(pb.InvokeRequest(dag_id=kind, result_format=result_format), timeout=_PATIENCE)
+    call = invoke(pb.InvokeRequest(dag_id=dag_id, result_format=result_format), timeout=_PATIENCE)
     code = await call.code()
     return form if code is grpc.StatusCode.OK else f"{form}: {code.name}"
 
@@ -121,17 +123,17 @@ def _list_of(make: Callable[[], Any], size: int) -> list[Any]:
     return some * (size // len(json.dumps(some, separators=(",", ":"))))
 
 
-async def _serve(size: int) -> None:
+async def _serve(sizes: Sequence[int]) -> None:
     dags = (
         Dag(
-            kind,
+            _dag_id(kind, size),
             Task(_TASK),
             script=[steps.finish(_TASK, _list_of(make, size)), steps.end()],
         )
-        for kind, make in KINDS.items()
+        for size, (kind, make) in product(sizes, KINDS.items())
     )
     await serve(FakeAirflow(*dags))
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    asyncio.run(_serve(json.loads(sys.argv[1])))

@@ -1,4 +1,7 @@
-"""A result in the form that its caller asks for: the bytes of a response, made in any process."""
+"""A result in the form that its caller asks for: the bytes of a response, made in any process.
+
+Nothing here loads Airflow's client, which takes a new process seconds.
+"""
 
 from __future__ import annotations
 

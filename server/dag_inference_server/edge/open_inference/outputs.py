@@ -1,4 +1,7 @@
-"""The outputs of a result as a message of the protocol: as bytes, in any process."""
+"""The outputs of a result as a message of the protocol: as bytes, in any process.
+
+Nothing here loads Airflow's client, which takes a new process seconds.
+"""
 
 from __future__ import annotations
 
