@@ -74,7 +74,7 @@ async def test_what_is_refused_is_not_read(
     dag = airflow.add(Dag("dag"))
     (call,) = park(gateway, 1)
     run = await first_run(dag)
-    ask = gateway.channel.unary_unary(method)
+    ask: Any = gateway.channel.unary_unary(method)
 
     full = await failure(ask(request_bytes, timeout=5))
     run.finish("predict", "done")
