@@ -119,7 +119,7 @@ class Invocations:
         """The error of a call that is refused before it is read; `None` for one that is not."""
         error = self._admission.turn_away()
         if error is not None:
-            self._observer.failed("", error)
+            self._observer.failed("", error, None)
         return error
 
     async def end_all(self) -> None:
