@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from dag_inference import ConfInvalid, DagAvailability, DagInferenceClient, ResultRule
+from dag_inference import (
+    ConfInvalid,
+    DagAvailability,
+    DagInferenceClient,
+    RequestInvalid,
+    ResultRule,
+)
 from dag_inference_server.airflow import DagDetails
 from dag_inference_server.catalog.conf_check import violations
 from e2e.harness import Standalone
@@ -107,6 +113,24 @@ def test_a_conf_that_fits(client: DagInferenceClient) -> None:
     assert client.invoke("conf_required", {"name": "Ada"}, timeout=90) == {
         "return_value": ["Hello Ada"]
     }
+
+
+def test_numbers_that_reach_no_task(client: DagInferenceClient, ui: AirflowUi) -> None:
+    """Airflow takes them, and the task then fails without a word: refused here, by their place."""
+    numbers = [2**64, -(2**63) - 1, 1e20]
+    for number, value in enumerate(numbers):
+        conf = {"name": "Ada", "value": value}
+        with pytest.raises(RequestInvalid) as caught:
+            client.invoke("conf_required", conf, timeout=60)
+        assert [violation.field for violation in caught.value.violations] == ["conf.value"]
+        assert ui.accepts("conf_required", f"beyond-{number}", conf)
+
+    for number in range(len(numbers)):
+        run_id = f"beyond-{number}"
+        eventually(lambda run_id=run_id: ui.state("conf_required", run_id, "greet") == "failed")  # type: ignore[misc]
+    numbers = [2**64 - 1, -(2**63), 1e19]
+    largest = {"name": "Ada", "numbers": numbers}
+    assert client.invoke("conf_required", largest, timeout=90) == {"return_value": ["Hello Ada"]}
 
 
 def test_what_a_caller_can_find_out(client: DagInferenceClient) -> None:
