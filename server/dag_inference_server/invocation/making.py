@@ -114,7 +114,11 @@ class RunMaker:
         try:
             run = await until_answered(lambda: self._watcher.refresh(follower, call.dag_id, run_id))
         except NotFound as error:
-            raise RunDeleted("the run was deleted just after it was made") from error
+            # The call's own run is not known yet to be this one: nobody else names it.
+            raise RunDeleted(
+                "the run was deleted just after it was made",
+                subject=Subject(call.dag_id, run_id),
+            ) from error
         await _check_same(call, run)
         flight.run_id, flight.run = run_id, run
 
