@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from dag_inference import DagInferenceClient, ResultSkipped, ResultTooLarge
+from dag_inference import DagInferenceClient, ResultTooLarge
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as pb_grpc
 from e2e.harness import Standalone
@@ -63,23 +63,6 @@ def test_a_map_of_every_length(client: DagInferenceClient, length: int) -> None:
     made = client.call("empty_map", {"length": length}, timeout=90)
     assert made.value == {"return_value": [number * number for number in range(length)]}
     assert client.wait("empty_map", made.run.run_id, timeout=60).value == made.value
-
-
-@pytest.mark.parametrize("length", [0, 2])
-def test_the_first_task_of_a_mapped_group(client: DagInferenceClient, length: int) -> None:
-    """It is mapped as the group is, and has `[]` where that has nothing to map over."""
-    made = client.call("first_in_a_group", {"length": length}, timeout=90)
-    assert made.value == {"return_value": [number * number for number in range(length)]}
-    assert client.wait("first_in_a_group", made.run.run_id, timeout=60).value == made.value
-
-
-def test_a_later_task_of_a_mapped_group(client: DagInferenceClient) -> None:
-    """Nothing tells its empty map from a branch: Airflow skips it as what comes after a skip."""
-    assert client.invoke("second_in_a_group", {"length": 2}, timeout=90) == {
-        "return_value": [0, -1]
-    }
-    with pytest.raises(ResultSkipped):
-        client.invoke("second_in_a_group", {"length": 0}, timeout=90)
 
 
 def test_a_value_that_is_too_large(client: DagInferenceClient) -> None:

@@ -123,15 +123,6 @@ async def test_an_empty_map(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert response.run.state == pb.RUN_STATE_RUNNING
 
 
-async def test_an_empty_map_of_a_group(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Airflow does not say that the tasks of a mapped group are mapped: how it skips one does."""
-    airflow.add(Dag("dag", tags=["result:predict"], script=[steps.expand("predict", 0)]))
-
-    response = await _call(gateway)
-
-    assert MessageToDict(response.result) == {"return_value": []}
-
-
 async def test_an_empty_map_among_others(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Beside another result it stands under its own name, in the order of the names."""
     script = [steps.expand("predict", 0), steps.finish("other", 1), steps.end()]

@@ -30,7 +30,7 @@ class Ready:
     instances: tuple[TaskInstance, ...]
     """Those that hold the values, in the order of the result tasks and their map indexes."""
     empty: tuple[str, ...] = ()
-    """The result tasks that had nothing to map over."""
+    """The mapped result tasks that had nothing to map over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     if not plan.task_ids:
         return otherwise
     by_task = {task_id: _instances(plan, snapshot, task_id) for task_id in plan.task_ids}
-    empty = tuple(t for t, found in by_task.items() if _is_empty_map(snapshot, found))
+    empty = tuple(t for t, found in by_task.items() if _is_empty_map(plan, snapshot, found))
     known = [instance for instances in by_task.values() for instance in instances]
     # One that is lost decides, whatever the others still do.
     for instance in known:
@@ -86,17 +86,18 @@ def decide(plan: Plan, snapshot: Snapshot, listed: Collection[str]) -> Verdict:
     return Ready(tuple(found), empty) if found or empty else Lost(known[0])
 
 
-def _is_empty_map(snapshot: Snapshot, instances: Sequence[TaskInstance]) -> bool:
-    """Whether a mapped task, or the first one of a mapped group, had nothing to map over.
+def _is_empty_map(plan: Plan, snapshot: Snapshot, instances: Sequence[TaskInstance]) -> bool:
+    """Whether a mapped task had nothing to map over.
 
     It is skipped then, as one that a branch leads around, but without an end
-    (`airflow/models/taskmap.py`, `expand_mapped_task`, 3.1 to 3.3). A run's own timeout does the
-    same to all that waits, and fails the run with it. What comes later in the group is skipped as
-    anything else after a skipped task, with an end.
+    (`airflow/models/taskmap.py`, `expand_mapped_task`, 3.3). A run's own timeout does the
+    same to all that waits, and fails the run with it.
     """
     if snapshot.run is not None and snapshot.run.state == "failed":
         return False
-    return [(i.map_index, i.state, i.end_date) for i in instances] == [(-1, "skipped", None)]
+    return [(i.map_index, i.state, i.end_date) for i in instances if plan.is_mapped(i.task_id)] == [
+        (-1, "skipped", None)
+    ]
 
 
 def _all_final(instances: Collection[TaskInstance]) -> bool:

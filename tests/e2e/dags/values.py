@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pendulum
 import pydantic
-from airflow.sdk import dag, get_current_context, task, task_group
+from airflow.sdk import dag, get_current_context, task
 
 NOON = datetime.datetime(2026, 7, 1, 12, 0, 0, 250000)
 UTC = datetime.UTC
@@ -101,30 +101,6 @@ def empty_map():
     square.expand(number=numbers())
 
 
-def in_a_group(dag_id, result):
-    @dag(dag_id=dag_id, schedule=None, params={"length": 0}, tags=[f"result:{result}"])
-    def made():
-        @task
-        def numbers():
-            return list(range(get_current_context()["params"]["length"]))
-
-        @task
-        def square(number):
-            return number * number
-
-        @task
-        def negative(number):
-            return -number
-
-        @task_group
-        def each(number):
-            negative(square(number))
-
-        each.expand(number=numbers())
-
-    made()
-
-
 @dag(schedule=None, params={"size": 1_000_000}, tags=["result:give"])
 def large_value():
     @task
@@ -136,6 +112,4 @@ def large_value():
 
 values()
 empty_map()
-in_a_group("first_in_a_group", "each.square")
-in_a_group("second_in_a_group", "each.negative")
 large_value()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import pytest
 
@@ -22,8 +21,6 @@ from dag_inference_server.watcher import Snapshot
 
 Judge = Callable[..., str]
 
-AN_END = datetime(2026, 1, 1, tzinfo=UTC)
-
 
 @pytest.fixture
 def judge(
@@ -31,7 +28,7 @@ def judge(
     make_run: Callable[..., DagRun],
     make_instance: Callable[..., TaskInstance],
 ) -> Judge:
-    """The verdict on `task=state` pairs in words; `m` is mapped, and `state~` has no end."""
+    """The verdict on `task=state` pairs in words; `m` is mapped."""
 
     def in_words(verdict: Verdict) -> str:
         match verdict:
@@ -54,12 +51,7 @@ def judge(
         results: str, states: str, run: str | None = "running", listed: Sequence[str] = ()
     ) -> str:
         pairs = [pair.split("=") for pair in states.split()]
-        instances = [
-            make_instance(
-                name, state.rstrip("~") or None, end_date=None if state.endswith("~") else AN_END
-            )
-            for name, state in pairs
-        ]
+        instances = [make_instance(name, state or None) for name, state in pairs]
         snapshot = Snapshot(
             make_run(run) if run else None, {each.key: each for each in instances}, edition=1
         )
@@ -196,27 +188,6 @@ def test_a_mapped_result_needs_every_instance(
     It fails with its first failed instance, listed or not.
     """
     assert judge("m", states, listed=["m"] if listed else []) == verdict
-
-
-@pytest.mark.parametrize("result", ["m", "a"])
-@pytest.mark.parametrize(
-    ("state", "run", "verdict"),
-    [
-        ("skipped~", "running", "ready"),
-        ("skipped~", "success", "ready"),
-        ("skipped~", None, "ready"),
-        ("skipped~", "failed", "lost"),
-        ("skipped", "running", "lost"),
-    ],
-)
-def test_a_map_without_elements(
-    judge: Judge, result: str, state: str, run: str | None, verdict: str
-) -> None:
-    """Skipped without an end it is ready; with one, or in a run that failed, it is none.
-
-    Of a task in a mapped group Airflow does not say that it is mapped.
-    """
-    assert judge(result, f"{result}={state}", run, [result]).split()[0] == verdict
 
 
 def test_mapped_results_are_listed_one_after_the_other(judge: Judge) -> None:
