@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import structlog
-from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
+from anyio import BrokenWorkerProcess, to_process
 
 T = TypeVar("T")
 
@@ -21,9 +22,12 @@ letting anybody else go on, some 25 ms a megabyte, and its threads are no help."
 _TRIES = 2
 """The process may have been killed for what was none of this work's doing."""
 
+_LOST = (BrokenWorkerProcess, OSError)
+"""How it shows that the process was killed, before it began or after, or cannot be started."""
+
 
 class WorkerLost(Exception):
-    """The process was killed, again and again: most likely, the machine has no memory for it."""
+    """There is no process that does the work: most likely, the machine has no memory for it."""
 
 
 class Apart:
@@ -34,30 +38,53 @@ class Apart:
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._turn = CapacityLimiter(1)
+        # Before the work is made ready to be sent, which takes the memory once more.
+        self._turn = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
+        self._is_there = False
+        # Where it is started there may be files that are called like modules of Python's.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
 
     async def do(self, work: Callable[[], T]) -> T:
         """Do work that can be pickled, as its result can; one who gives it up ends the process.
 
         Raises:
-            WorkerLost: The process does not survive it.
+            WorkerLost: The process does not survive it, or cannot be started.
         """
-        for _ in range(_TRIES):
-            try:
-                return await to_process.run_sync(
-                    partial(_deaf, work), cancellable=True, limiter=self._turn
-                )
-            # The latter of one that is gone before it has begun.
-            except (BrokenWorkerProcess, ProcessLookupError):
-                log.warning("worker_lost")
+        async with self._turn:
+            for _ in range(_TRIES):
+                try:
+                    return await self._do(work)
+                except _LOST as error:
+                    log.warning("worker_lost", error=repr(error))
         raise WorkerLost
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        if not self._is_there:
+            # One that were given up while it starts would be left behind.
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(_start())
+            await asyncio.shield(self._starting)
+            self._is_there = True
+        try:
+            return await to_process.run_sync(work, cancellable=True)
+        except (*_LOST, asyncio.CancelledError):
+            self._is_there = False
+            raise
+
+
+async def _start() -> None:
+    try:
+        await to_process.run_sync(_be_deaf)
+    except KeyboardInterrupt as interrupt:
+        # The process's own: out of a task it would end this one.
+        raise BrokenWorkerProcess from interrupt
 
 
 # In the process itself.
 
 
-def _deaf(work: Callable[[], T]) -> T:
+def _be_deaf() -> None:
     # A terminal and a service manager tell all processes to end: it is the gateway that decides.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.SIG_IGN)
-    return work()

@@ -31,6 +31,9 @@ async def both(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) ->
 
 async def abandon(task: asyncio.Task[Any]) -> None:
     """Cancel a task, and wait until it has ended; whatever becomes of it is nobody's business."""
+    if task.done() and not task.cancelled() and task.exception():
+        # Which is under way to whoever tells of it.
+        return
     task.cancel()
     await asyncio.wait((task,))
     try:

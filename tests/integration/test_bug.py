@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import grpc
 import pytest
 import structlog
 from grpc import StatusCode
@@ -17,10 +18,9 @@ from integration.statuses import failure
 SECRET = "what only the log may say"
 
 
+@pytest.mark.parametrize("method", ["Invoke", "InvokeStream"])
 async def test_a_bug(
-    airflow: FakeAirflow,
-    gateway: Gateway,
-    monkeypatch: pytest.MonkeyPatch,
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """It is INTERNAL, counts as what it is, and the run, which goes on, can be come back to."""
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
@@ -33,7 +33,8 @@ async def test_a_bug(
     monkeypatch.setattr("dag_inference_server.edge.rpc.log", log)
     with monkeypatch.context() as broken:
         broken.setattr("dag_inference_server.invocation.wait.decide", break_down)
-        failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5))
+        request, call = pb.InvokeRequest(dag_id="dag"), getattr(gateway.stub, method)
+        failed = await failure(_end(call(request, timeout=5)))
     counted = await scrape(gateway)
     run_id = dag.made[0].run_id
     answer = await gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=run_id), timeout=5)
@@ -45,7 +46,16 @@ async def test_a_bug(
     (line,) = [call.kwargs for call in written.calls if call.kwargs["event"] == "gateway_bug"]
     assert line["incident"] == incident
     assert SECRET in line["exception"]
+    assert "in break_down" in line["exception"]
     results = "dag_inference_calls_total"
     assert counted(results, outcome="GATEWAY_BUG") == counted(results) == 1
-    assert counted("grpc_server_handled_total", grpc_method="Invoke", grpc_code="Internal") == 1
+    assert counted("grpc_server_handled_total", grpc_method=method, grpc_code="Internal") == 1
     assert answer.run.run_id == run_id
+
+
+async def _end(call: Any) -> None:
+    if isinstance(call, grpc.aio.UnaryUnaryCall):
+        await call
+    else:
+        async for _ in call:
+            pass

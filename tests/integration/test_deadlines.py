@@ -25,7 +25,7 @@ REQUEST = pb.InvokeRequest(dag_id="dag")
 
 WAYS = ["unary", "stream"]
 
-_ENOUGH, _TRIES = 3, 20
+_ENOUGH, _TRIES = 3, 10
 """Calls that have to get our status, of how many."""
 
 _CROWDS = 5

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import psutil
@@ -201,6 +202,23 @@ async def test_the_process_is_always_killed(airflow: FakeAirflow, gateway: Gatew
     assert failed.reason == "RESULT_TOO_LARGE"
     assert "killed" in failed.message
     assert (await invoke(gateway, "REFERENCE")).result_reference
+
+
+async def test_calls_that_give_up_while_it_starts(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Leave none behind: the next call has the one that they have started."""
+    airflow.add(returning(LONG))
+
+    def begins(number: int) -> bool:
+        return bool(workers()) and airflow.count(Kind.VALUE) > number
+
+    for number in range(8):
+        call = invoke(gateway)
+        await eventually(partial(begins, number))
+        call.cancel()
+
+    await invoke(gateway)
+
+    assert len(workers()) == 1
 
 
 async def test_a_deadline_passes_meanwhile(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -31,6 +32,15 @@ def seconds_left(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
     """Seconds until the caller's own clock rings, at least; `None` for ever."""
     told = context.time_remaining()
     return _at_least(told) if _is_c_core(context) else told
+
+
+def countdown(context: grpc.aio.ServicerContext[Any, Any]) -> Callable[[], float | None]:
+    """Tells from now on what `seconds_left` says now, less the time since then.
+
+    How much too long a deadline was told does not shrink with what is left of it.
+    """
+    left, start = seconds_left(context), time.monotonic()
+    return lambda: None if left is None else left - (time.monotonic() - start)
 
 
 def margin(time_remaining: float) -> float:

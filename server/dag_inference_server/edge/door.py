@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -38,7 +38,7 @@ class Door(grpc.aio.ServerInterceptor):
         self._ends: dict[str, End] = {}
         """By message: a limit is always met by as many calls."""
         self._untold = 0
-        self._told_at = -_TELL_EVERY
+        self._next: asyncio.TimerHandle | None = None
 
     async def intercept_service(
         self,
@@ -55,12 +55,18 @@ class Door(grpc.aio.ServerInterceptor):
         return _refusing(how)
 
     def _tell(self, error: Overloaded) -> None:
-        """Tell the log of it, and of those before that it was not told of."""
+        """Tell the log of it, at once or with those that come within some seconds."""
         self._untold += 1
-        now = time.monotonic()
-        if now - self._told_at >= _TELL_EVERY:
-            log.warning("calls_refused", calls=self._untold, why=error.message)
-            self._untold, self._told_at = 0, now
+        if self._next is None:
+            self._tell_all(error.message)
+
+    def _tell_all(self, why: str) -> None:
+        self._next = None
+        if self._untold:
+            log.warning("calls_refused", calls=self._untold, why=why)
+            self._untold = 0
+            loop = asyncio.get_running_loop()
+            self._next = loop.call_later(_TELL_EVERY, self._tell_all, why)
 
 
 def _refusing(how: End) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.edge.accepting import Quiet, accept
 from dag_inference_server.edge.dags import described, listed, read_list
-from dag_inference_server.edge.deadline import seconds_left
+from dag_inference_server.edge.deadline import countdown, seconds_left
 from dag_inference_server.edge.requests import (
     Limits,
     read_cancel,
@@ -62,7 +61,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and answer with its result."""
         async with self._rpcs.serve("Invoke", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, partial(seconds_left, context), self._limits)
+            call = await read_invoke(request, countdown(context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(call, told)
             return await self._invocations.invoke(call, quiet, translate)
 
@@ -74,7 +73,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Answer with the result of a run that exists."""
         async with self._rpcs.serve("Wait", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, partial(seconds_left, context), self._limits)
+            attachment = read_wait(request, countdown(context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(attachment, told)
             return await self._invocations.wait(attachment, quiet, translate)
 
@@ -86,7 +85,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Trigger a run and show every step until its result."""
         async with self._rpcs.serve("InvokeStream", context) as told:
             told.concerns(request.dag_id, request_id=request.request_id)
-            call = await read_invoke(request, partial(seconds_left, context), self._limits)
+            call = await read_invoke(request, countdown(context), self._limits)
             stream, translate = self._stream(context, told), self._translating(call, told)
             work = self._invocations.invoke(call, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -101,7 +100,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """Show where a run that exists stands, and every step from there on."""
         async with self._rpcs.serve("Watch", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            attachment = read_wait(request, partial(seconds_left, context), self._limits)
+            attachment = read_wait(request, countdown(context), self._limits)
             stream, translate = self._stream(context, told), self._translating(attachment, told)
             work = self._invocations.wait(attachment, stream, translate)
             async with aclosing(stream.events(work)) as events:
@@ -116,7 +115,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         """End a run."""
         async with self._rpcs.serve("Cancel", context) as told:
             told.concerns(request.dag_id, request.run_id)
-            cancellation = read_cancel(request, partial(seconds_left, context), self._limits)
+            cancellation = read_cancel(request, countdown(context), self._limits)
             run = await self._invocations.cancel(cancellation)
             return pb.CancelResponse(run=self._responses.run(run))
 

@@ -668,7 +668,7 @@ class InvokeRequest(_message.Message):
     conf_json: _builtins.str
     """The conf as the text of one JSON object: for integers beyond ±(2^53 - 1),
     and where the difference between 1 and 1.0 matters. Other numbers are
-    doubles. No object may have a key twice.
+    doubles. The same numbers are refused. No object may have a key twice.
     """
     request_id: _builtins.str
     """Names this call, so that repeating it cannot make a second run: a repeated
@@ -688,7 +688,8 @@ class InvokeRequest(_message.Message):
     @_builtins.property
     def conf(self) -> _struct_pb2.Struct:
         """The conf as a Struct. An integral number within ±(2^53 - 1) becomes an
-        integer, and -0.0 becomes 0. NaN and infinities are refused.
+        integer, and -0.0 becomes 0. NaN and infinities are refused, and so are
+        numbers below -2^63 or above 2^64 - 1, which Airflow hands to no task.
         """
 
     @_builtins.property

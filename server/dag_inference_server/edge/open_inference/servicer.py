@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -13,7 +12,7 @@ import grpc
 from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.edge.accepting import Quiet
-from dag_inference_server.edge.deadline import Deadline, seconds_left
+from dag_inference_server.edge.deadline import Deadline, countdown, seconds_left
 from dag_inference_server.edge.health import Health
 from dag_inference_server.edge.open_inference.fitting import is_latest
 from dag_inference_server.edge.open_inference.in_words import telling_all
@@ -113,19 +112,20 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     ) -> pb.ModelInferResponse:
         """Trigger a run and answer with its result."""
         async with self._rpcs.serve("ModelInfer", context) as told:
-            left, listener = partial(seconds_left, context), Quiet(context, told)
+            listener = Quiet(context, told)
             with telling_all():
-                return await self._infer(request, left, told, listener)
+                return await self._infer(request, countdown(context), told, listener)
 
     async def ModelStreamInfer(  # noqa: N802
         self, requests: AsyncIterator[pb.ModelInferRequest], context: _Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Trigger a run for each request, and answer with each result."""
+        left = countdown(context)
 
         async def infer(
             request: pb.ModelInferRequest, told: Rpc, listener: Listener
         ) -> pb.ModelInferResponse:
-            return await self._infer(request, partial(seconds_left, context), told, listener)
+            return await self._infer(request, left, told, listener)
 
         async with self._rpcs.serve("ModelStreamInfer", context):
             deadline = Deadline(seconds_left(context))
