@@ -24,8 +24,8 @@ _USUAL = {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}
 
 NOTE = f"""The gateways in turn, {_ROUNDS} times, none of them beside another; medians, and medians
 of what each round has beside telling nothing. Usual: metrics, and a line of JSON for each call.
-Traces: beside them, for the calls that are recorded, a span for each of them and each of its stages;
-by default some of each second, or else every one."""
+Traces: beside them, for the calls that are recorded, a span for each of them and of its stages; by
+default some of each second, or else every one."""
 
 
 async def measure(sizes: Sizes, report: Report) -> None:
