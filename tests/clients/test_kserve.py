@@ -18,8 +18,8 @@ NUMBERS = [
     *(np.array([0, np.iinfo(kind).max], kind) for kind in ("u1", "u2", "u4", "u8")),
     *(np.array([np.iinfo(kind).min, -1], kind) for kind in ("i1", "i2", "i4", "i8")),
     np.array([0.5, -65504], np.float16),
-    np.array([0.1, -3.4e38], np.float32),
-    np.array([0.1, -1.7e308], np.float64),
+    np.array([0.1, -9.2e18], np.float32),
+    np.array([5e-324, 1.8e19], np.float64),
     np.array([[[1], [2]], [[3], [4]], [[5], [6]]]),
     np.empty((3, 0), np.int64),
 ]

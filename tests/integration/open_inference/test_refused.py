@@ -100,6 +100,7 @@ REFUSED: list[tuple[str, pb.ModelInferRequest, str]] = [
     ),
     ("infinity", infer(tensor("x y", "FP64", [], fp64_contents=[float("inf")])), 'conf["x y"]'),
     ("infinity in half", raw("FP16", [1], struct.pack("<e", float("-inf"))), "conf.x[0]"),
+    ("more than a task gets", raw("FP32", [2], struct.pack("<2f", 1, -3.4e38)), "conf.x[1]"),
     ("shared memory", infer(with_parameter("shared_memory_region", "a")), "shared_memory_region"),
     (
         "shared memory for an output",
