@@ -43,8 +43,6 @@ class Sizes:
     """Calls for each length of deadline."""
     many: int = 10_000
     """Calls that are parked for their memory, and calls of one burst."""
-    large: tuple[int, ...] = (2 * 1024 * 1024, 16_000_000)
-    """Bytes of JSON of a value: of one that can be sent, and of one that is read to be refused."""
 
 
 FULL = Sizes()
@@ -65,6 +63,5 @@ QUICK = Sizes(
     own_time=20,
     deadlines=10,
     many=500,
-    large=(2 * 1024 * 1024,),
 )
 """For trying the harness; its figures mean little."""

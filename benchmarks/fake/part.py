@@ -7,7 +7,6 @@ import asyncio
 from benchmarks.fake import (
     burst,
     deadlines,
-    large,
     memory,
     overload,
     own_time,
@@ -23,7 +22,7 @@ from benchmarks.sizes import Sizes
 def run(sizes: Sizes, report: Report) -> None:
     """Measure one thing after the other."""
     for measured in (
-        *(requests, throughput, seeing, scrape, large),
+        *(requests, throughput, seeing, scrape),
         *(own_time, deadlines, memory, burst, overload),
     ):
         asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))

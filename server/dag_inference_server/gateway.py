@@ -33,7 +33,6 @@ from dag_inference_server.airflow import (
     Values,
     secret,
 )
-from dag_inference_server.apart import Apart
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.drain import Drain
@@ -131,7 +130,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()
         )
         ends.push_async_callback(transport.close)
-        api, apart = AirflowApi(transport), Apart()
+        api = AirflowApi(transport)
         run_ids = RunIds(settings.run_id_prefix)
         serves = _allow(settings.dags)
         listings = Listings(api, transport, prefix=settings.run_id_prefix)
@@ -165,7 +164,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             catalog,
             watcher,
             run_ids,
-            values=Values(transport, apart),
+            values=Values(transport),
             read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
             reports=reports,
             admission=admission,
@@ -207,7 +206,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 invocations,
                 catalog,
                 DagListing(api, serves),
-                Responses(settings.airflow_url, apart, max_bytes=settings.max_result_bytes),
+                Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
                 limits,
                 rpcs=rpcs,
                 heartbeat_interval=settings.heartbeat_interval,
@@ -219,7 +218,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 invocations,
                 catalog,
                 health,
-                InferResponses(apart, settings.max_result_bytes),
+                InferResponses(settings.max_result_bytes),
                 limits,
                 rpcs=rpcs,
             ),

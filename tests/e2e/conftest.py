@@ -39,20 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _boots_by_itself(item: pytest.Item) -> bool:
     fixtures: list[str] = getattr(item, "fixturenames", [])
-    return "state" in fixtures and "standalone" not in fixtures
+    return "state_folder" in fixtures and "standalone" not in fixtures
 
 
 @pytest.fixture(scope="session")
-def state() -> Iterator[Path]:
+def state_folder() -> Iterator[Path]:
     """The folder of a standalone, which has one user at a time; the second one boots faster."""
     # Not below pytest's own folder: as root, PostgreSQL runs as another user, and each start of a
     # pytest shuts that folder to all others.
-    with TemporaryDirectory(prefix="dag-inference-e2e-") as folder:
-        yield Path(folder)
+    with TemporaryDirectory(prefix="dag-inference-e2e-") as made:
+        yield Path(made)
 
 
 @pytest.fixture(scope="session")
-def standalone(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+def standalone(
+    state_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standalone]:
+    state = state_folder
     dropped = tmp_path_factory.mktemp("dropped")
     folders = (ROOT / "examples" / "dags", HERE / "dags", dropped)
     environment = {

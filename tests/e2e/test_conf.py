@@ -122,7 +122,7 @@ def test_numbers_that_reach_no_task(client: DagInferenceClient, ui: AirflowUi) -
         conf = {"name": "Ada", "value": value}
         with pytest.raises(RequestInvalid) as caught:
             client.invoke("conf_required", conf, timeout=60)
-        assert [violation.field for violation in caught.value.violations] == ["conf.value"]
+        assert [violation.field for violation in caught.value.violations] == ["conf_json.value"]
         assert ui.accepts("conf_required", f"beyond-{number}", conf)
 
     for number in range(len(numbers)):

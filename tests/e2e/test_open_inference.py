@@ -24,4 +24,4 @@ def test_numpy_in_and_numpy_back(standalone: Standalone) -> None:
     assert re.search(r"one run, grpc-\S+:", ran.stdout)
     labels = re.findall(r"^  (\w+) +[01]\.\d{3}$", ran.stdout, re.MULTILINE)
     assert labels == ["setosa", "versicolor", "virginica"]
-    assert "A flower that is none: task features failed" in ran.stdout
+    assert "A flower that is none: TASK_FAILED: task features failed" in ran.stdout

@@ -88,7 +88,7 @@ def test_killed_and_interrupted_while_it_boots(tmp_path: Path) -> None:
     assert [process for process in left if runs(process)] == []
 
 
-def test_the_demo_once(state: Path) -> None:
+def test_the_demo_once(state_folder: Path) -> None:
     """`make demo ONCE=1` shows the classifier's answer and a stream, and ends with 0."""
     command = [
         "make",
@@ -96,7 +96,7 @@ def test_the_demo_once(state: Path) -> None:
         str(ROOT),
         "demo",
         "ONCE=1",
-        f"DEMO=--state {shlex.quote(str(state))} --listen 127.0.0.1:0",
+        f"DEMO=--state {shlex.quote(str(state_folder))} --listen 127.0.0.1:0",
     ]
     ran = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=300, env=SHELL_ENVIRONMENT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,6 @@ from dag_inference_server.airflow.bodies import at_most
 from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted
 from dag_inference_server.airflow.transport import Transport
-from dag_inference_server.apart import LARGE, Apart
-from dag_inference_server.results.packed import pack_entry, pack_results, read_packed
 from dag_inference_server.results.plain import read_plain
 
 RESULT_KEY = "return_value"
@@ -29,7 +27,7 @@ _NEVER = 86400
 
 _QUICK = 128 * 1024
 """Bytes that are decoded within a millisecond or two. Of more, other calls go on between two
-envelopes."""
+envelopes; a plain list is decoded in one go, 25 ms a megabyte, wherever that happens."""
 
 _NO_SUCH = "dag_inference_check_no_such_dag"
 
@@ -50,17 +48,14 @@ class Budget:
 class Values:
     """Reads XComs.
 
-    Every method raises `AirflowUnavailable` and `AirflowDenied` as `AirflowApi` does, `TooLong`
-    as soon as it is known that one answer has more bytes than the budget had left when it was
-    asked for, and `WorkerLost`.
-
-    Once a budget has spent more than is taken apart here, what is read from it comes packed.
+    Every method raises `AirflowUnavailable` and `AirflowDenied` as `AirflowApi` does, and
+    `TooLong` as soon as it is known that one answer has more bytes than the budget had left when
+    it was asked for.
     """
 
-    def __init__(self, transport: Transport, apart: Apart) -> None:
-        """Use `transport` for every request, and read what is large `apart`."""
+    def __init__(self, transport: Transport) -> None:
+        """Use `transport` for every request."""
         self._transport = transport
-        self._apart = apart
         self._xcoms = XComApi(transport.client)
         self._waits = ExperimentalApi(transport.client)
 
@@ -76,7 +71,7 @@ class Values:
     async def of_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int, budget: Budget
     ) -> Any:
-        """What a task instance returned, as `read_plain` gives it, or packed.
+        """What a task instance returned, as `read_plain` gives it.
 
         Raises:
             NotFound: It returned `None`, or has not returned yet.
@@ -91,18 +86,13 @@ class Values:
             map_index=map_index,
             stringify=False,
         )
-        entry = await self._decoded(await self._read(operation, budget), budget, pack_entry)
+        entry = await _decoded(await self._read(operation, budget))
         if not isinstance(entry, dict) or "value" not in entry:
             raise AirflowUnavailable("Airflow's answer is no XCom", retry_after=RETRY_AFTER)
         return entry["value"]
 
     async def of_run(
-        self,
-        dag_id: str,
-        run_id: str,
-        budget: Budget,
-        task_ids: Collection[str] = (),
-        lengths: Mapping[str, int] | None = None,
+        self, dag_id: str, run_id: str, budget: Budget, task_ids: Collection[str] = ()
     ) -> dict[str, Any]:
         """What a run that has ended says of its results, by task.
 
@@ -116,8 +106,6 @@ class Values:
             run_id: The run.
             budget: What may be read.
             task_ids: The tasks; none for those that the DAG declares to be its result.
-            lengths: How many values each mapped task has to have. Another number of them comes as
-                one value, if packed.
 
         Raises:
             NotFound: No such run.
@@ -132,8 +120,7 @@ class Values:
             list(task_ids) or None,
         )
         lines = (await self._read(operation, budget)).strip().splitlines()
-        packing = partial(pack_results, lengths=lengths or {})
-        last = await self._decoded(lines[-1], budget, packing) if lines else None
+        last = await _decoded(lines[-1]) if lines else None
         if not isinstance(last, dict) or "state" not in last:
             raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
         results: dict[str, Any] = last.get("results", {})
@@ -144,15 +131,11 @@ class Values:
         budget.spent += len(answer.body)
         return answer.body
 
-    async def _decoded(self, body: bytes, budget: Budget, packing: Callable[[Any], Any]) -> Any:
-        try:
-            if budget.spent > LARGE:
-                return await self._apart.do(partial(read_packed, body, packing))
-            if len(body) > _QUICK:
-                return await asyncio.to_thread(read_plain, body)
+
+async def _decoded(body: bytes) -> Any:
+    try:
+        if len(body) <= _QUICK:
             return read_plain(body)
-        except ValueError:
-            # Not what it is raised from, which holds all of the answer.
-            raise AirflowUnavailable(
-                "Airflow's answer is no JSON", retry_after=RETRY_AFTER
-            ) from None
+        return await asyncio.to_thread(read_plain, body)
+    except ValueError as error:
+        raise AirflowUnavailable("Airflow's answer is no JSON", retry_after=RETRY_AFTER) from error

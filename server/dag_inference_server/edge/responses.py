@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import partial
-from typing import TypeVar
 from urllib.parse import quote
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,9 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import RESULT_KEY, DagRun, TaskInstance
-from dag_inference_server.apart import LARGE, Apart, WorkerLost
 from dag_inference_server.catalog.plan import ResultRule
-from dag_inference_server.edge.forms import as_struct, as_text
 from dag_inference_server.invocation.call import (
     Accepted,
     Outcome,
@@ -28,9 +24,8 @@ from dag_inference_server.invocation.call import (
     Wanted,
 )
 from dag_inference_server.results.shape import ResultKind
-from dag_inference_server.results.struct import TooDeep, TooLarge
-
-T = TypeVar("T")
+from dag_inference_server.results.struct import TooDeep, TooLarge, to_struct
+from dag_inference_server.results.text import to_text
 
 _RUN_STATES: Mapping[str, pb.RunState.ValueType] = {
     "queued": pb.RUN_STATE_QUEUED,
@@ -60,25 +55,19 @@ RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
 
 
 _ENVELOPE = 64
-"""Bytes that the last of its times and the event of a stream add to an answer, at most."""
+"""Bytes that the event of a stream adds to an answer, at most."""
 
 QUICK = 64 * 1024
 """Bytes of JSON that are made a message within some milliseconds. More would hold up other
 calls."""
 
-UNWRITABLE = (
-    "the result could not be written: the process that did so was killed, most likely for its "
-    "memory; ask for a reference"
-)
-
 
 class Responses:
     """Makes messages, with links into one Airflow and within one limit of size."""
 
-    def __init__(self, airflow_url: str, apart: Apart, *, max_bytes: int) -> None:
-        """Link to `airflow_url`, write what is large `apart`, and refuse more than `max_bytes`."""
+    def __init__(self, airflow_url: str, *, max_bytes: int) -> None:
+        """Link to `airflow_url`, and refuse answers larger than `max_bytes`."""
         self._url = airflow_url
-        self._apart = apart
         self.max_bytes = max_bytes
 
     def accepted(self, event: Accepted) -> pb.Accepted:
@@ -110,46 +99,46 @@ class Responses:
             ResultTooDeep: The result is nested too deeply for a Struct.
             ResultTooLarge: The answer is larger than the limit.
         """
-        start, form = time.monotonic(), wanted.result_format
+        if outcome.bytes_read > QUICK:
+            return await asyncio.to_thread(self._outcome, wanted, outcome)
+        return self._outcome(wanted, outcome)
+
+    def _outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
+        start = time.monotonic()
         response = pb.InvokeResponse(run=self.run(outcome.run), timing=timing(outcome.timing))
-        part, subject = b"", _subject(outcome.run)
-        if form is ResultFormat.REFERENCE:
+        subject = _subject(outcome.run)
+        if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
             response.result_reference.extend(references)
         elif (result := outcome.result) is not None:
             response.result_kind = _KINDS[result.kind]
-            if form is ResultFormat.STRUCT:
-                write = partial(as_struct, result, self.max_bytes)
-                part = await self._part(write, outcome.bytes_read, subject)
-            elif result.kind is not ResultKind.NONE:
-                part = await self._part(partial(as_text, result), outcome.bytes_read, subject)
-        # Before it is a message: to look how long that is takes as long as to make it.
-        if (size := response.ByteSize() + len(part) + _ENVELOPE) > self.max_bytes:
+            try:
+                if wanted.result_format is ResultFormat.STRUCT:
+                    response.result.CopyFrom(to_struct(result.document, self.max_bytes))
+                elif result.kind is not ResultKind.NONE:
+                    response.result_json = to_text(result.value)
+            except TooDeep as error:
+                raise ResultTooDeep(
+                    f"the result is {error}; ask for JSON", subject=subject
+                ) from None
+            except RecursionError:
+                raise ResultTooDeep(
+                    "the result is nested a thousand levels deep; ask for a reference",
+                    subject=subject,
+                ) from None
+            except TooLarge:
+                raise ResultTooLarge(
+                    f"the result has more than {self.max_bytes} bytes as a Struct, from "
+                    f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
+                    subject=subject,
+                ) from None
+        complete(response.timing, outcome.timing, start)
+        if (size := response.ByteSize() + _ENVELOPE) > self.max_bytes:
             raise ResultTooLarge(
                 f"the answer has {size} bytes, more than {self.max_bytes}; ask for a reference",
                 subject=subject,
             )
-        response.MergeFromString(part)
-        complete(response.timing, outcome.timing, start)
         return response
-
-    async def _part(self, write: Callable[[], bytes], size: int, subject: Subject) -> bytes:
-        try:
-            return await written(self._apart, write, size, QUICK)
-        except TooDeep as error:
-            raise ResultTooDeep(f"the result is {error}; ask for JSON", subject=subject) from None
-        except RecursionError:
-            raise ResultTooDeep(
-                "the result is nested a thousand levels deep; ask for a reference", subject=subject
-            ) from None
-        except TooLarge:
-            raise ResultTooLarge(
-                f"the result has more than {self.max_bytes} bytes as a Struct, from {size} of "
-                "JSON; ask for JSON or a reference",
-                subject=subject,
-            ) from None
-        except WorkerLost:
-            raise ResultTooLarge(UNWRITABLE, subject=subject) from None
 
     def _reference(self, run: DagRun, reference: ResultReference) -> pb.ResultReference:
         task_path = f"/tasks/{quote(reference.task_id, safe='')}"
@@ -169,17 +158,6 @@ class Responses:
             ui_url=f"{self._url}{_ui_path(run.dag_id, run.run_id)}{task_path}"
             + (f"/mapped/{reference.map_index}" if mapped else ""),
         )
-
-
-async def written(apart: Apart, write: Callable[[], T], size: int, quick: int) -> T:
-    """What is written of so many bytes of JSON: wherever that holds up no other calls.
-
-    Raises:
-        WorkerLost: As `Apart.do`.
-    """
-    if size > LARGE:
-        return await apart.do(write)
-    return await asyncio.to_thread(write) if size > quick else write()
 
 
 def task_instance(instance: TaskInstance) -> pb.TaskInstance:

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from dag_inference.errors import (
     ConfInvalid,
@@ -139,12 +139,11 @@ class Invocations:
         """
         flight = Flight(call, listener)
 
-        async def admitted() -> _Answered[T]:
+        async def admitted() -> Outcome:
             with self._admission.admit(call.dag_id) as place:
-                work = _answered(self._invoke(flight, call, place), translate)
-                return await self._bounded(flight, work)
+                return await self._bounded(flight, self._invoke(flight, call, place))
 
-        return await self._observed(flight, admitted())
+        return await self._observed(flight, admitted(), translate)
 
     async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
         """Wait for the result of a run that exists, of which `translate` makes the answer.
@@ -154,18 +153,23 @@ class Invocations:
         """
         flight = Flight(attachment, listener)
 
-        async def admitted() -> _Answered[T]:
+        async def admitted() -> Outcome:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-                attached = self._attach(flight, attachment, attachment.run_id)
-                return await self._bounded(flight, _answered(attached, translate))
+                return await self._bounded(
+                    flight, self._attach(flight, attachment, attachment.run_id)
+                )
 
-        return await self._observed(flight, admitted())
+        return await self._observed(flight, admitted(), translate)
 
-    async def _observed(self, flight: Flight, work: Coroutine[Any, Any, _Answered[T]]) -> T:
-        """Do the work, and tell how it ends."""
+    async def _observed(
+        self, flight: Flight, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
+    ) -> T:
+        """Do the work, make the answer of it, and tell how it ends."""
         dag_id = flight.wanted.dag_id
         try:
-            answered = await work
+            outcome = await work
+            known = time.monotonic()
+            answer = await translate(outcome)
         except DagInferenceError as error:
             self._observer.failed(dag_id, error, flight.took)
             raise
@@ -178,8 +182,8 @@ class Invocations:
             bug = GatewayBug("the log says more", subject=flight.subject)
             self._observer.failed(dag_id, bug, flight.took)
             raise
-        self._observer.answered(answered.outcome, answered.translation)
-        return answered.answer
+        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
+        return answer
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -301,12 +305,12 @@ class Invocations:
             # As it is known by now: the limit of one that has ended is forgotten.
             self._timeouts.expect(flight.run)
 
-    async def _bounded(self, flight: Flight, work: Awaitable[T]) -> T:
+    async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
         """Do the work within the caller's patience; every error gets the run's id."""
         self._flights.add(flight)
         try:
             async with flight.patience:
-                done = await work
+                outcome = await work
         except TimeoutError:
             if not flight.patience.expired():
                 raise
@@ -317,23 +321,7 @@ class Invocations:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
-        return done
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered(Generic[T]):
-    """A call that has its answer."""
-
-    outcome: Outcome
-    answer: T
-    translation: timedelta
-
-
-async def _answered(work: Awaitable[Outcome], translate: Translate[T]) -> _Answered[T]:
-    outcome = await work
-    known = time.monotonic()
-    answer = await translate(outcome)
-    return _Answered(outcome, answer, timedelta(seconds=time.monotonic() - known))
+        return outcome
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:

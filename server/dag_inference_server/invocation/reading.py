@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dag_inference.errors import (
     AirflowDenied,
@@ -22,7 +22,7 @@ from dag_inference_server.airflow import (
     Values,
     until_answered,
 )
-from dag_inference_server.apart import WorkerLost
+from dag_inference_server.results.struct import Json
 from dag_inference_server.together import together
 
 T = TypeVar("T")
@@ -60,8 +60,8 @@ class Reader:
 
     async def of_instances(
         self, run: DagRun, instances: Sequence[TaskInstance], *, by_run: Collection[str]
-    ) -> list[Any]:
-        """What each instance returned, packed or not; `None` also for one that has no value.
+    ) -> list[Json]:
+        """What each instance returned; `None` also for one that has no value.
 
         Args:
             run: The run.
@@ -105,20 +105,19 @@ class Reader:
 
     async def _of_finished(
         self, run: DagRun, instances: Sequence[TaskInstance]
-    ) -> dict[tuple[str, int], Any]:
+    ) -> dict[tuple[str, int], Json]:
         """The values that one request gives where it would otherwise be many."""
         by_task: dict[str, list[TaskInstance]] = {}
         for instance in instances:
             by_task.setdefault(instance.task_id, []).append(instance)
-        lengths = {t: len(found) for t, found in by_task.items() if found[0].map_index >= 0}
         try:
             values = await self._read(
-                lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task, lengths),
+                lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task),
                 "the run",
             )
         except AirflowDenied:
             return {}
-        known: dict[tuple[str, int], Any] = {}
+        known: dict[tuple[str, int], Json] = {}
         for task_id, value in values.items():
             of_task = by_task.get(task_id, [])
             if all(instance.map_index < 0 for instance in of_task):
@@ -128,7 +127,7 @@ class Reader:
                 known.update(zip((i.key for i in of_task), value, strict=True))
         return known
 
-    async def _of_instance(self, instance: TaskInstance) -> Any:
+    async def _of_instance(self, instance: TaskInstance) -> Json:
         where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
         try:
             return await self._read(
@@ -145,11 +144,6 @@ class Reader:
             raise ResultTooLarge(
                 f"{what} returned {size} bytes of JSON or more, and {self._limits.max_bytes} are "
                 "read; ask for a reference"
-            ) from None
-        except WorkerLost:
-            raise ResultTooLarge(
-                f"what {what} returned could not be read: the process that took it apart was "
-                "killed, most likely for its memory; ask for a reference"
             ) from None
         except RecursionError:
             raise ResultTooDeep(

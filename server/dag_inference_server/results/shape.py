@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-from dag_inference_server.results.packed import Packed, unpacked
 from dag_inference_server.results.struct import Json
 
 WRAPPER = "return_value"
@@ -28,33 +26,28 @@ class Shaped:
     """A result in its shape."""
 
     kind: ResultKind
-    value: Any
-    """The bare value: what JSON callers get. It is packed, or some in it are, if it is large."""
-
-    def unpacked(self) -> Shaped:
-        """The same with nothing packed."""
-        return replace(self, value=unpacked(self.value))
+    value: Json
+    """The bare value: what JSON callers get."""
 
     @property
     def document(self) -> Mapping[str, Json]:
-        """The value as an object: what Struct callers get. For one that is not packed."""
+        """The value as an object: what Struct callers get."""
         if isinstance(self.value, dict):
             return self.value
         return {} if self.kind is ResultKind.NONE else {WRAPPER: self.value}
 
 
-def shape(declared: Sequence[str], values: Mapping[str, Any]) -> Shaped:
+def shape(declared: Sequence[str], values: Mapping[str, Json]) -> Shaped:
     """Give values their shape, which follows the number of tasks declared.
 
     Args:
         declared: The result tasks.
-        values: What those of them that were not skipped returned, by task, packed or not.
+        values: What those of them that were not skipped returned, by task.
     """
     if not declared:
         return Shaped(ResultKind.NONE, None)
     if len(declared) > 1:
         return Shaped(ResultKind.BY_TASK, dict(values))
     value = values[declared[0]]
-    is_object = value.is_object if isinstance(value, Packed) else isinstance(value, dict)
-    kind = ResultKind.OBJECT if is_object else ResultKind.WRAPPED_VALUE
+    kind = ResultKind.OBJECT if isinstance(value, dict) else ResultKind.WRAPPED_VALUE
     return Shaped(kind, value)

@@ -32,10 +32,6 @@ class Datatype:
     """Of Python's `struct`."""
     is_signed: bool = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes by its name: there is one of each."""
-        return _named, (self.name,)
-
     @property
     def lowest(self) -> int:
         """Of an integer."""
@@ -77,10 +73,6 @@ DATATYPES: Mapping[str, Datatype] = {
         BYTES,
     )
 }
-
-
-def _named(name: str) -> Datatype:
-    return DATATYPES[name]
 
 
 _INFINITY = 0x7F800000

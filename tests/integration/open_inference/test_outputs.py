@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from dag_inference_server.edge.open_inference import outputs
+from dag_inference_server.edge.open_inference import responses
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.tensors.writing import tensor_of
 from fakes.airflow import Dag, FakeAirflow, Task, steps
@@ -187,7 +187,7 @@ async def test_a_result_of_too_many_keys(
         made.append(value)
         return tensor_of(*value)
 
-    monkeypatch.setattr(outputs, "tensor_of", counted)
+    monkeypatch.setattr(responses, "tensor_of", counted)
 
     failed = await failure(stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=10))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from dag_inference.errors import RequestInvalid, Subject, Violation
 from dag_inference_server.airflow import DagDetails
@@ -90,7 +91,7 @@ def check_version(version: str, dag: DagDetails) -> None:
         )
 
 
-def check_outputs(wanted: tuple[str, ...], known: Collection[str], subject: Subject) -> None:
+def check_outputs(wanted: tuple[str, ...], known: Mapping[str, Any], subject: Subject) -> None:
     """Make sure that all outputs that are wanted are known.
 
     Raises:
