@@ -202,11 +202,11 @@ async def test_a_signing_key_that_was_changed(airflow: FakeAirflow, gateway: Gat
 async def test_a_number_that_the_database_writes_in_full(
     airflow: FakeAirflow, gateway: Gateway
 ) -> None:
-    """A repeated call attaches although PostgreSQL hands 6.022e23 back as an integer."""
+    """A repeated call attaches although PostgreSQL hands 6.022e18 back as an integer."""
     dag = airflow.add(Dag("dag", script=LEAF))
-    request = {"conf_json": '{"n": 6.022e23}', "request_id": "mine"}
+    request = {"conf_json": '{"n": 6.022e18}', "request_id": "mine"}
     await _invoke(gateway, **request)
-    dag.made[0].conf = {"n": 602200000000000000000000}
+    dag.made[0].conf = {"n": 6022000000000000000}
 
     assert await _invoke(gateway, **request) == {"a": 1}
     assert len(dag.made) == 1
