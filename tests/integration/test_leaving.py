@@ -68,7 +68,8 @@ async def test_ten_thousand_leave_at_once(airflow: FakeAirflow, gateway: Gateway
     await asyncio.gather(*map(ended, calls))
 
     await eventually(lambda: tasks() == before)
-    assert not tracked()
+    # A look that is under way may still name one.
+    await eventually(lambda: not tracked())
     await airflow.silence()
     answer = asyncio.create_task(_answer(WAYS["unary"](gateway)))
     made = len(dag.made)
