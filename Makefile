@@ -23,7 +23,7 @@ INFERENCE := dag_inference_server/inference
 SERVER_STUBS := server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real test-alone test-clients test-versions test-system picture bench soak check format generate \
+.PHONY: help setup demo test test-e2e test-alone test-integration test-clients test-versions test-system picture bench soak check format generate \
   generated-fresh lock clean
 
 help: ## Say what there is to make
@@ -68,16 +68,18 @@ demo: $(READY) ## Boot a local Airflow, call a DAG, show what comes back; ONCE=1
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once) $(DEMO)
 
 test: $(READY) $(ENVOY_READY) $(DESCRIPTORS) $(CLIENTS_READY) $(OLDER_READY) ## Every test, the end-to-end ones against real Airflows
-	$(MAKE) --no-print-directory --output-sync=target -j2 test-real test-alone
+	$(MAKE) --no-print-directory --output-sync=target -j2 test-e2e test-alone
+	$(MAKE) --no-print-directory --output-sync=target -j2 test-versions test-integration
 
-# One after the other: two Airflows at once are too much for two cores.
-test-real: $(READY) ## The tests against real Airflows, which they boot
+test-e2e: $(READY) ## The tests against a real Airflow, which they boot
 	$(BIN)/pytest tests/e2e
-	$(MAKE) --no-print-directory test-versions
 
-test-alone: $(READY) $(ENVOY_READY) $(DESCRIPTORS) ## The tests that need no Airflow, and those of other clients
+test-alone: $(READY) ## The tests that need nobody else, and those of other clients
 	$(BIN)/pytest tests/unit
 	$(MAKE) --no-print-directory test-clients
+
+# Deadlines are most of what they are about: not beside the long ones, on two cores.
+test-integration: $(READY) $(ENVOY_READY) $(DESCRIPTORS) ## The tests of a whole gateway before a fake Airflow
 	$(BIN)/pytest tests/integration tests/chaos
 
 test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
