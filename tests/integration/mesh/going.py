@@ -1,4 +1,4 @@
-"""One of two gateways behind a proxy goes away, under load of our client."""
+"""One of two gateways goes away, under load of our client."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ PARKED = 20
 
 async def _as_it_is() -> None:
     """Nothing more to see to."""
+
+
+async def leave(goes: GatewayProcess, way: str) -> None:
+    """Let a gateway go, in order (`SIGTERM`) or not."""
+    if way == "SIGTERM":
+        goes.signal()
+        assert await goes.ended() == 0
+    else:
+        await goes.kill()
 
 
 async def none_is_lost(
@@ -48,11 +57,7 @@ async def none_is_lost(
         async with load(call) as told:
             await told.more(40)
             await under_load()
-            if way == "SIGTERM":
-                goes.signal()
-                assert await goes.ended() == 0
-            else:
-                await goes.kill()
+            await leave(goes, way)
             await told.more(40)
         for run in parked.made:
             run.finish("predict", "at last")

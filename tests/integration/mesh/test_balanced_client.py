@@ -12,6 +12,7 @@ from dag_inference import AsyncDagInferenceClient, DagInferenceClient
 from fakes.airflow import Dag, FakeAirflow, steps
 from gateway_process import GatewayProcess
 from integration.gateway import Gateway
+from integration.mesh.going import leave
 from integration.mesh.load import load, takes_a_while
 from integration.scraping import scrape
 
@@ -72,11 +73,7 @@ async def test_one_that_goes_loses_no_call(
         async with load(call) as told:
             await told.more(40)
             assert (await scrape(gateway))("grpc_server_started_total", **INVOKE) < told.begun
-            if way == "SIGTERM":
-                goes.signal()
-                assert await goes.ended() == 0
-            else:
-                await goes.kill()
+            await leave(goes, way)
             await told.more(40)
 
     assert told.lost == []

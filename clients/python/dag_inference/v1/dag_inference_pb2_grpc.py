@@ -134,7 +134,8 @@ class DagInferenceServicer(object):
         `run_id` in the metadata the trigger was still unanswered, and the run
         may exist or not.
         * `RESOURCE_EXHAUSTED`, `OVERLOADED`: the gateway is full; no run was made.
-        Repeat after `RetryInfo`.
+        Repeat after `RetryInfo`. Full for every DAG, it does not read the call, and
+        the error names none.
         * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
         `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
         the run exists: come back with `Wait`. Without one it may exist all the

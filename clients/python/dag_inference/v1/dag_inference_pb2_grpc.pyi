@@ -124,7 +124,8 @@ class DagInferenceStub:
        `run_id` in the metadata the trigger was still unanswered, and the run
        may exist or not.
      * `RESOURCE_EXHAUSTED`, `OVERLOADED`: the gateway is full; no run was made.
-       Repeat after `RetryInfo`.
+       Repeat after `RetryInfo`. Full for every DAG, it does not read the call, and
+       the error names none.
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
        the run exists: come back with `Wait`. Without one it may exist all the
@@ -271,7 +272,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
        `run_id` in the metadata the trigger was still unanswered, and the run
        may exist or not.
      * `RESOURCE_EXHAUSTED`, `OVERLOADED`: the gateway is full; no run was made.
-       Repeat after `RetryInfo`.
+       Repeat after `RetryInfo`. Full for every DAG, it does not read the call, and
+       the error names none.
      * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
        `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
        the run exists: come back with `Wait`. Without one it may exist all the
@@ -421,7 +423,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
            `run_id` in the metadata the trigger was still unanswered, and the run
            may exist or not.
          * `RESOURCE_EXHAUSTED`, `OVERLOADED`: the gateway is full; no run was made.
-           Repeat after `RetryInfo`.
+           Repeat after `RetryInfo`. Full for every DAG, it does not read the call, and
+           the error names none.
          * `UNAVAILABLE`, `SHUTTING_DOWN`, `AIRFLOW_UNAVAILABLE`: repeat after
            `RetryInfo`, with the same `request_id`. With a `run_id` in the metadata
            the run exists: come back with `Wait`. Without one it may exist all the
