@@ -22,7 +22,7 @@ from gateway_process import gateway_process
 
 DAG = "echoes"
 
-STORM = 30
+STORM = 60
 """Calls of the storm."""
 
 
@@ -44,7 +44,7 @@ async def call(client: AsyncDagInferenceClient, number: int, timeout: float) -> 
 
 
 async def test_a_storm(standalone: Standalone, ui: AirflowUi) -> None:
-    """A fifth of the requests goes wrong, and thirty calls make thirty runs.
+    """A fifth of the requests goes wrong, and sixty calls make sixty runs.
 
     Each has its answer or an error of the contract, and repeated with its request id it has its
     answer for certain.
