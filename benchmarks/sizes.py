@@ -41,6 +41,8 @@ class Sizes:
     """Samples of the gateway's own time."""
     deadlines: int = 100
     """Calls for each length of deadline."""
+    large: int = 3
+    """Calls for each size of large values."""
     many: int = 10_000
     """Calls that are parked for their memory, and calls of one burst."""
 
@@ -62,6 +64,7 @@ QUICK = Sizes(
     throughput=3,
     own_time=20,
     deadlines=10,
+    large=1,
     many=500,
 )
 """For trying the harness; its figures mean little."""

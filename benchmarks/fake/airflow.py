@@ -1,6 +1,6 @@
 """The tests' fake Airflow in a process of its own, so that it has a core of its own.
 
-Its runs of one DAG end as soon as their trigger is answered, those of another never.
+Its runs of one DAG end as soon as their trigger is answered, those of others later or never.
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.gateway import Address
 from benchmarks.processes import first_line, module, running
-from fakes.airflow import Dag, FakeAirflow, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Run, Task, steps
 
 ANSWERED = "answered"
 """A DAG whose runs end at once, well."""
 
+LASTING = "lasting"
+"""A DAG whose runs take a second."""
+
 PARKED = "parked"
 """A DAG whose runs do not end."""
 
+LARGE = "large"
+"""A DAG that returns as many numbers as the conf says at `NUMBERS`."""
+
+NUMBERS = "numbers"
+
 TASK = "answer"
-"""The result task of both."""
+"""The result task of all."""
 
 VALUE = {"label": "setosa", "probability": 0.97, "scores": [0.97, 0.02, 0.01]}
 
@@ -64,7 +72,21 @@ async def serve(fake: FakeAirflow) -> None:
 
 async def _serve() -> None:
     answered = Dag(ANSWERED, Task(TASK), script=[steps.finish(TASK, VALUE), steps.end()])
-    await serve(FakeAirflow(answered, Dag(PARKED, Task(TASK))))
+    lasting = Dag(LASTING, Task(TASK), script=[steps.start(), _finish_in_a_second])
+    large = Dag(LARGE, Task(TASK), script=[_return_numbers, steps.end()])
+    await serve(FakeAirflow(answered, lasting, large, Dag(PARKED, Task(TASK))))
+
+
+def _finish_in_a_second(run: Run) -> None:
+    def finish() -> None:
+        run.finish(TASK, VALUE)
+        run.end("success")
+
+    asyncio.get_running_loop().call_later(1, finish)
+
+
+def _return_numbers(run: Run) -> None:
+    run.finish(TASK, [0.123456] * (run.conf or {})[NUMBERS])
 
 
 if __name__ == "__main__":

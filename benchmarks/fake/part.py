@@ -7,6 +7,7 @@ import asyncio
 from benchmarks.fake import (
     burst,
     deadlines,
+    large,
     memory,
     overload,
     own_time,
@@ -23,6 +24,6 @@ def run(sizes: Sizes, report: Report) -> None:
     """Measure one thing after the other."""
     for measured in (
         *(requests, throughput, seeing, scrape),
-        *(own_time, deadlines, memory, burst, overload),
+        *(own_time, deadlines, large, memory, burst, overload),
     ):
         asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))

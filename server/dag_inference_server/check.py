@@ -12,6 +12,7 @@ from dag_inference_server.airflow import (
     Refused,
     Values,
 )
+from dag_inference_server.apart import Apart
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings
 
@@ -45,7 +46,7 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
             raise CheckFailed(f"{what}. Set AIRFLOW_URL to where its API server is.") from error
         for what, attempt in (
             ("trigger runs", api.prove_may_trigger),
-            ("read XComs", Values(transport).prove_readable),
+            ("read XComs", Values(transport, Apart()).prove_readable),
             ("end runs", api.prove_may_end_runs),
         ):
             try:

@@ -33,6 +33,7 @@ from dag_inference_server.airflow import (
     Values,
     secret,
 )
+from dag_inference_server.apart import Apart
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.listing import DagListing
 from dag_inference_server.drain import Drain
@@ -119,7 +120,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         CannotListen: The address is taken, or none of this machine's.
         CannotTrace: Traces are wanted, and the extra for them is not installed.
     """
-    async with AsyncExitStack() as ends:
+    async with Apart() as apart, AsyncExitStack() as ends:
         registry = CollectorRegistry()
         traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
         ends.push_async_callback(traces.close)
@@ -164,7 +165,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             catalog,
             watcher,
             run_ids,
-            values=Values(transport),
+            values=Values(transport, apart),
             read_limits=ReadLimits(4 * settings.max_result_bytes, settings.max_map_indexes),
             reports=reports,
             admission=admission,
@@ -206,7 +207,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 invocations,
                 catalog,
                 DagListing(api, serves),
-                Responses(settings.airflow_url, max_bytes=settings.max_result_bytes),
+                Responses(settings.airflow_url, apart, max_bytes=settings.max_result_bytes),
                 limits,
                 rpcs=rpcs,
                 heartbeat_interval=settings.heartbeat_interval,
@@ -218,7 +219,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 invocations,
                 catalog,
                 health,
-                InferResponses(settings.max_result_bytes),
+                InferResponses(apart, settings.max_result_bytes),
                 limits,
                 rpcs=rpcs,
             ),

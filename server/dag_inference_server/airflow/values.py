@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from airflow_client.client import ExperimentalApi, XComApi
 
@@ -17,17 +16,17 @@ from dag_inference_server.airflow.bodies import at_most
 from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted
 from dag_inference_server.airflow.transport import Transport
-from dag_inference_server.results.plain import read_plain
+from dag_inference_server.apart import Apart
+from dag_inference_server.results.written import QUICK, Value
+from dag_inference_server.results.xcoms import NoXComs, results_of, value_of
+
+T = TypeVar("T")
 
 RESULT_KEY = "return_value"
 """The XCom key of what a task returns."""
 
 _NEVER = 86400
 """Seconds between two looks of `/wait`."""
-
-_QUICK = 128 * 1024
-"""Bytes that are decoded within a millisecond or two. Of more, other calls go on between two
-envelopes; a plain list is decoded in one go, 25 ms a megabyte, wherever that happens."""
 
 _NO_SUCH = "dag_inference_check_no_such_dag"
 
@@ -46,16 +45,17 @@ class Budget:
 
 
 class Values:
-    """Reads XComs.
+    """Reads XComs: what is large as text, in a process of its own.
 
     Every method raises `AirflowUnavailable` and `AirflowDenied` as `AirflowApi` does, and
     `TooLong` as soon as it is known that one answer has more bytes than the budget had left when
     it was asked for.
     """
 
-    def __init__(self, transport: Transport) -> None:
-        """Use `transport` for every request."""
+    def __init__(self, transport: Transport, apart: Apart) -> None:
+        """Use `transport` for every request, and read what is large `apart`."""
         self._transport = transport
+        self._apart = apart
         self._xcoms = XComApi(transport.client)
         self._waits = ExperimentalApi(transport.client)
 
@@ -66,12 +66,12 @@ class Values:
             AirflowDenied: The account may not.
         """
         with suppress(NotFound):
-            await self.of_instance(_NO_SUCH, _NO_SUCH, _NO_SUCH, -1, Budget(_QUICK))
+            await self.of_instance(_NO_SUCH, _NO_SUCH, _NO_SUCH, -1, Budget(QUICK))
 
     async def of_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int, budget: Budget
-    ) -> Any:
-        """What a task instance returned, as `read_plain` gives it.
+    ) -> Value:
+        """What a task instance returned, as `read_plain` gives it, or the text of that.
 
         Raises:
             NotFound: It returned `None`, or has not returned yet.
@@ -86,14 +86,11 @@ class Values:
             map_index=map_index,
             stringify=False,
         )
-        entry = await _decoded(await self._read(operation, budget))
-        if not isinstance(entry, dict) or "value" not in entry:
-            raise AirflowUnavailable("Airflow's answer is no XCom", retry_after=RETRY_AFTER)
-        return entry["value"]
+        return await self._taken(value_of, await self._read(operation, budget))
 
     async def of_run(
-        self, dag_id: str, run_id: str, budget: Budget, task_ids: Collection[str] = ()
-    ) -> dict[str, Any]:
+        self, dag_id: str, run_id: str, budget: Budget, tasks: Mapping[str, bool] | None = None
+    ) -> Mapping[str, Value]:
         """What a run that has ended says of its results, by task.
 
         The value of a task, or the list of the values of a mapped one in the order of the map.
@@ -105,7 +102,8 @@ class Values:
             dag_id: The DAG.
             run_id: The run.
             budget: What may be read.
-            task_ids: The tasks; none for those that the DAG declares to be its result.
+            tasks: The tasks, and whether each is mapped; none for those that the DAG declares to
+                be its result.
 
         Raises:
             NotFound: No such run.
@@ -117,25 +115,25 @@ class Values:
             run_id,
             # Should it be running again, the request times out before the next look.
             _NEVER,
-            list(task_ids) or None,
+            list(tasks or ()) or None,
         )
-        lines = (await self._read(operation, budget)).strip().splitlines()
-        last = await _decoded(lines[-1]) if lines else None
-        if not isinstance(last, dict) or "state" not in last:
-            raise AirflowUnavailable("Airflow's wait ended without a word", retry_after=RETRY_AFTER)
-        results: dict[str, Any] = last.get("results", {})
-        return results
+        body = await self._read(operation, budget)
+        mapped = {task_id for task_id, is_mapped in (tasks or {}).items() if is_mapped}
+        # A line for each look, and the last one has the values.
+        return await self._taken(results_of, body.strip().rpartition(b"\n")[2], mapped)
 
     async def _read(self, operation: Operation, budget: Budget) -> bytes:
         answer = await self._transport.send(operation, granted, body=at_most(budget.left))
         budget.spent += len(answer.body)
         return answer.body
 
-
-async def _decoded(body: bytes) -> Any:
-    try:
-        if len(body) <= _QUICK:
-            return read_plain(body)
-        return await asyncio.to_thread(read_plain, body)
-    except ValueError as error:
-        raise AirflowUnavailable("Airflow's answer is no JSON", retry_after=RETRY_AFTER) from error
+    async def _taken(self, take: Callable[..., T], body: bytes, *args: object) -> T:
+        """What `take` takes of a document: here if that is quick, else as text and apart."""
+        try:
+            if len(body) <= QUICK:
+                return take(body, *args, as_text=False)
+            return await self._apart.run(take, body, *args, as_text=True)
+        except NoXComs as error:
+            raise AirflowUnavailable(
+                "Airflow's answer has no XComs", retry_after=RETRY_AFTER
+            ) from error

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from dag_inference_server.edge.deadline import Deadline, seconds_left
+from dag_inference_server.edge.wire import serialized
 
 Answering: TypeAlias = Callable[..., Awaitable[Any]]
 """Answers with what it returns."""
@@ -60,7 +61,8 @@ def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | N
     return make(
         wrap(serve),
         request_deserializer=deserializer or handler.request_deserializer,
-        response_serializer=handler.response_serializer,
+        # A handler may answer with bytes, and a library's own with a message of its own.
+        response_serializer=serialized,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,10 +10,12 @@ from urllib.parse import quote
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
+from dag_inference.errors import ResultTooDeep, ResultTooLarge
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import RESULT_KEY, DagRun, TaskInstance
+from dag_inference_server.apart import Apart
 from dag_inference_server.catalog.plan import ResultRule
+from dag_inference_server.edge.wire import Answer, field
 from dag_inference_server.invocation.call import (
     Accepted,
     Outcome,
@@ -23,9 +24,10 @@ from dag_inference_server.invocation.call import (
     Timing,
     Wanted,
 )
-from dag_inference_server.results.shape import ResultKind
-from dag_inference_server.results.struct import TooDeep, TooLarge, to_struct
-from dag_inference_server.results.text import to_text
+from dag_inference_server.results.forms import struct_bytes_of, struct_of, text_of
+from dag_inference_server.results.shape import ResultKind, Shaped
+from dag_inference_server.results.struct import TooDeep, TooLarge
+from dag_inference_server.results.written import QUICK
 
 _RUN_STATES: Mapping[str, pb.RunState.ValueType] = {
     "queued": pb.RUN_STATE_QUEUED,
@@ -57,17 +59,17 @@ RULES: Mapping[ResultRule, pb.ResultRule.ValueType] = {
 _ENVELOPE = 64
 """Bytes that the event of a stream adds to an answer, at most."""
 
-QUICK = 64 * 1024
-"""Bytes of JSON that are made a message within some milliseconds. More would hold up other
-calls."""
-
 
 class Responses:
     """Makes messages, with links into one Airflow and within one limit of size."""
 
-    def __init__(self, airflow_url: str, *, max_bytes: int) -> None:
-        """Link to `airflow_url`, and refuse answers larger than `max_bytes`."""
+    def __init__(self, airflow_url: str, apart: Apart, *, max_bytes: int) -> None:
+        """Link to `airflow_url`, and refuse answers larger than `max_bytes`.
+
+        What is made of large results is made `apart`.
+        """
         self._url = airflow_url
+        self._apart = apart
         self.max_bytes = max_bytes
 
     def accepted(self, event: Accepted) -> pb.Accepted:
@@ -92,21 +94,16 @@ class Responses:
             end_time=_timestamp(run.end_date),
         )
 
-    async def outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
+    async def outcome(self, wanted: Wanted, outcome: Outcome) -> Answer[pb.InvokeResponse]:
         """The answer to a call.
 
         Raises:
             ResultTooDeep: The result is nested too deeply for a Struct.
             ResultTooLarge: The answer is larger than the limit.
         """
-        if outcome.bytes_read > QUICK:
-            return await asyncio.to_thread(self._outcome, wanted, outcome)
-        return self._outcome(wanted, outcome)
-
-    def _outcome(self, wanted: Wanted, outcome: Outcome) -> pb.InvokeResponse:
         start = time.monotonic()
         response = pb.InvokeResponse(run=self.run(outcome.run), timing=timing(outcome.timing))
-        subject = _subject(outcome.run)
+        more = b""
         if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
             response.result_reference.extend(references)
@@ -114,31 +111,40 @@ class Responses:
             response.result_kind = _KINDS[result.kind]
             try:
                 if wanted.result_format is ResultFormat.STRUCT:
-                    response.result.CopyFrom(to_struct(result.document, self.max_bytes))
+                    more = await self._struct(result, response, outcome.bytes_read)
                 elif result.kind is not ResultKind.NONE:
-                    response.result_json = to_text(result.value)
-            except TooDeep as error:
-                raise ResultTooDeep(
-                    f"the result is {error}; ask for JSON", subject=subject
-                ) from None
+                    response.result_json = await self._text(result, outcome.bytes_read)
             except RecursionError:
                 raise ResultTooDeep(
-                    "the result is nested a thousand levels deep; ask for a reference",
-                    subject=subject,
-                ) from None
-            except TooLarge:
-                raise ResultTooLarge(
-                    f"the result has more than {self.max_bytes} bytes as a Struct, from "
-                    f"{outcome.bytes_read} of JSON; ask for JSON or a reference",
-                    subject=subject,
+                    "the result is nested a thousand levels deep; ask for a reference"
                 ) from None
         complete(response.timing, outcome.timing, start)
-        if (size := response.ByteSize() + _ENVELOPE) > self.max_bytes:
+        answer = Answer(response, more)
+        if (size := answer.size + _ENVELOPE) > self.max_bytes:
             raise ResultTooLarge(
-                f"the answer has {size} bytes, more than {self.max_bytes}; ask for a reference",
-                subject=subject,
+                f"the answer has {size} bytes, more than {self.max_bytes}; ask for a reference"
             )
-        return response
+        return answer
+
+    async def _struct(self, result: Shaped, response: pb.InvokeResponse, size: int) -> bytes:
+        """Put a result of so many bytes of JSON into the answer, or give the bytes to add to it."""
+        try:
+            if size <= QUICK:
+                response.result.CopyFrom(struct_of(result, self.max_bytes))
+                return b""
+            content = await self._apart.run(struct_bytes_of, result, self.max_bytes)
+        except TooDeep as error:
+            raise ResultTooDeep(f"the result is {error}; ask for JSON") from None
+        except TooLarge:
+            raise ResultTooLarge(
+                f"the result has more than {self.max_bytes} bytes as a Struct, from {size} of "
+                "JSON; ask for JSON or a reference"
+            ) from None
+        return field(response, "result", content)
+
+    async def _text(self, result: Shaped, size: int) -> str:
+        """The text of a result of so many bytes of JSON as Airflow writes it."""
+        return text_of(result) if size <= QUICK else await self._apart.run(text_of, result)
 
     def _reference(self, run: DagRun, reference: ResultReference) -> pb.ResultReference:
         task_path = f"/tasks/{quote(reference.task_id, safe='')}"
@@ -175,10 +181,6 @@ def task_instance(instance: TaskInstance) -> pb.TaskInstance:
 def run_state(run: DagRun | None) -> pb.RunState.ValueType:
     """The state of a run, as far as it is known."""
     return _RUN_STATES.get(run.state if run else "", pb.RUN_STATE_UNSPECIFIED)
-
-
-def _subject(run: DagRun) -> Subject:
-    return Subject(run.dag_id, run.run_id, run.state)
 
 
 def _ui_path(dag_id: str, run_id: str) -> str:

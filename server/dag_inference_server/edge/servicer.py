@@ -26,6 +26,7 @@ from dag_inference_server.edge.requests import (
 from dag_inference_server.edge.responses import Responses
 from dag_inference_server.edge.rpc import Rpc, Rpcs
 from dag_inference_server.edge.stream import EventStream
+from dag_inference_server.edge.wire import Answer
 from dag_inference_server.invocation.call import Outcome, Translate, Wanted
 from dag_inference_server.invocation.invocation import Invocations
 
@@ -63,7 +64,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             told.concerns(request.dag_id, request_id=request.request_id)
             call = await read_invoke(request, countdown(context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(call, told)
-            return await self._invocations.invoke(call, quiet, translate)
+            return (await self._invocations.invoke(call, quiet, translate)).whole()
 
     async def Wait(  # noqa: N802
         self,
@@ -75,7 +76,7 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             told.concerns(request.dag_id, request.run_id)
             attachment = read_wait(request, countdown(context), self._limits)
             quiet, translate = Quiet(context, told), self._translating(attachment, told)
-            return await self._invocations.wait(attachment, quiet, translate)
+            return (await self._invocations.wait(attachment, quiet, translate)).whole()
 
     async def InvokeStream(  # noqa: N802
         self,
@@ -145,11 +146,11 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
                 await self._catalog.describe(read_describe(request)), self._responses.max_bytes
             )
 
-    def _translating(self, wanted: Wanted, told: Rpc) -> Translate[pb.InvokeResponse]:
-        async def translate(outcome: Outcome) -> pb.InvokeResponse:
-            response = await self._responses.outcome(wanted, outcome)
-            told.answered(response.timing)
-            return response
+    def _translating(self, wanted: Wanted, told: Rpc) -> Translate[Answer[pb.InvokeResponse]]:
+        async def translate(outcome: Outcome) -> Answer[pb.InvokeResponse]:
+            answer = await self._responses.outcome(wanted, outcome)
+            told.answered(answer.message.timing)
+            return answer
 
         return translate
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
+from dag_inference_server.edge.wire import Answer
 from dag_inference_server.invocation.call import Accepted
 from dag_inference_server.together import abandon
 from dag_inference_server.watcher import Snapshot
@@ -60,7 +61,7 @@ class EventStream:
         self._news.set()
 
     async def events(
-        self, work: Coroutine[Any, Any, pb.InvokeResponse]
+        self, work: Coroutine[Any, Any, Answer[pb.InvokeResponse]]
     ) -> AsyncGenerator[pb.InvokeStreamResponse]:
         """Do the work, and yield every event of it; the last one is the result.
 
@@ -80,7 +81,7 @@ class EventStream:
                 for event in self._to_tell():
                     yield event
                 if done:
-                    yield _event(result=working.result())
+                    yield working.result().within(_event(), "result")
                     return
         finally:
             # Nothing of the call outlives its RPC, whose span and line in the log end with it.

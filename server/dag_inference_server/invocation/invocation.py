@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dag_inference.errors import (
     ConfInvalid,
@@ -139,11 +139,11 @@ class Invocations:
         """
         flight = Flight(call, listener)
 
-        async def admitted() -> Outcome:
+        async def admitted() -> T:
             with self._admission.admit(call.dag_id) as place:
-                return await self._bounded(flight, self._invoke(flight, call, place))
+                return await self._bounded(flight, self._invoke(flight, call, place), translate)
 
-        return await self._observed(flight, admitted(), translate)
+        return await self._observed(flight, admitted())
 
     async def wait(self, attachment: Attachment, listener: Listener, translate: Translate[T]) -> T:
         """Wait for the result of a run that exists, of which `translate` makes the answer.
@@ -153,23 +153,18 @@ class Invocations:
         """
         flight = Flight(attachment, listener)
 
-        async def admitted() -> Outcome:
+        async def admitted() -> T:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-                return await self._bounded(
-                    flight, self._attach(flight, attachment, attachment.run_id)
-                )
+                work = self._attach(flight, attachment, attachment.run_id)
+                return await self._bounded(flight, work, translate)
 
-        return await self._observed(flight, admitted(), translate)
+        return await self._observed(flight, admitted())
 
-    async def _observed(
-        self, flight: Flight, work: Coroutine[Any, Any, Outcome], translate: Translate[T]
-    ) -> T:
-        """Do the work, make the answer of it, and tell how it ends."""
+    async def _observed(self, flight: Flight, work: Awaitable[T]) -> T:
+        """Do the work, and tell how it ends if it gives no answer."""
         dag_id = flight.wanted.dag_id
         try:
-            outcome = await work
-            known = time.monotonic()
-            answer = await translate(outcome)
+            return await work
         except DagInferenceError as error:
             self._observer.failed(dag_id, error, flight.took)
             raise
@@ -182,8 +177,6 @@ class Invocations:
             bug = GatewayBug("the log says more", subject=flight.subject)
             self._observer.failed(dag_id, bug, flight.took)
             raise
-        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
-        return answer
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -305,12 +298,19 @@ class Invocations:
             # As it is known by now: the limit of one that has ended is forgotten.
             self._timeouts.expect(flight.run)
 
-    async def _bounded(self, flight: Flight, work: Awaitable[Outcome]) -> Outcome:
-        """Do the work within the caller's patience; every error gets the run's id."""
+    async def _bounded(
+        self, flight: Flight, work: Awaitable[Outcome], translate: Translate[T]
+    ) -> T:
+        """Do the work, and make the answer of it, within the caller's patience.
+
+        Every error gets the run's id.
+        """
         self._flights.add(flight)
         try:
             async with flight.patience:
                 outcome = await work
+                known = time.monotonic()
+                answer = await translate(outcome)
         except TimeoutError:
             if not flight.patience.expired():
                 raise
@@ -321,7 +321,8 @@ class Invocations:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
-        return outcome
+        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
+        return answer
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:

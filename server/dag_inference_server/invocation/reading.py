@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,7 +24,7 @@ from dag_inference_server.airflow import (
     Values,
     until_answered,
 )
-from dag_inference_server.results.struct import Json
+from dag_inference_server.results.written import QUICK, Value, written
 from dag_inference_server.together import together
 
 T = TypeVar("T")
@@ -60,8 +62,10 @@ class Reader:
 
     async def of_instances(
         self, run: DagRun, instances: Sequence[TaskInstance], *, by_run: Collection[str]
-    ) -> list[Json]:
+    ) -> list[Value]:
         """What each instance returned; `None` also for one that has no value.
+
+        If they are large together, all of them as text.
 
         Args:
             run: The run.
@@ -84,9 +88,14 @@ class Reader:
         rest = [instance for instance in instances if instance.key not in known]
         for start in range(0, len(rest), _AT_ONCE):
             some = rest[start : start + _AT_ONCE]
-            found = await together(self._of_instance(instance) for instance in some)
-            known.update(zip((i.key for i in some), found, strict=True))
-        return [known[instance.key] for instance in instances]
+            of_some = await together(self._of_instance(instance) for instance in some)
+            known.update(zip((i.key for i in some), of_some, strict=True))
+        found = [known[instance.key] for instance in instances]
+        if self.bytes_read <= QUICK:
+            return found
+        with _too_deep("the result"):
+            # Each is done quickly, but all at once would hold up others.
+            return await asyncio.to_thread(lambda: [written(value) for value in found])
 
     async def results_of(self, run: DagRun) -> tuple[str, ...]:
         """The tasks that a run that has ended calls its results: a lower bound.
@@ -105,29 +114,30 @@ class Reader:
 
     async def _of_finished(
         self, run: DagRun, instances: Sequence[TaskInstance]
-    ) -> dict[tuple[str, int], Json]:
+    ) -> dict[tuple[str, int], Value]:
         """The values that one request gives where it would otherwise be many."""
         by_task: dict[str, list[TaskInstance]] = {}
         for instance in instances:
             by_task.setdefault(instance.task_id, []).append(instance)
+        tasks = {t: any(i.map_index >= 0 for i in of_task) for t, of_task in by_task.items()}
         try:
             values = await self._read(
-                lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, by_task),
+                lambda: self._values.of_run(run.dag_id, run.run_id, self._budget, tasks),
                 "the run",
             )
         except AirflowDenied:
             return {}
-        known: dict[tuple[str, int], Json] = {}
+        known: dict[tuple[str, int], Value] = {}
         for task_id, value in values.items():
             of_task = by_task.get(task_id, [])
-            if all(instance.map_index < 0 for instance in of_task):
+            if not tasks.get(task_id):
                 known.update((instance.key, value) for instance in of_task)
             # One that returned `None` is left out of the list, and nobody knows which.
             elif isinstance(value, list) and len(value) == len(of_task):
                 known.update(zip((i.key for i in of_task), value, strict=True))
         return known
 
-    async def _of_instance(self, instance: TaskInstance) -> Json:
+    async def _of_instance(self, instance: TaskInstance) -> Value:
         where = (instance.dag_id, instance.run_id, instance.task_id, instance.map_index)
         try:
             return await self._read(
@@ -138,14 +148,22 @@ class Reader:
 
     async def _read(self, read: Callable[[], Awaitable[T]], what: str) -> T:
         try:
-            return await until_answered(read)
+            with _too_deep(f"what {what} returned"):
+                return await until_answered(read)
         except TooLong as error:
             size = self._budget.spent + error.size
             raise ResultTooLarge(
                 f"{what} returned {size} bytes of JSON or more, and {self._limits.max_bytes} are "
                 "read; ask for a reference"
             ) from None
-        except RecursionError:
-            raise ResultTooDeep(
-                f"what {what} returned is nested a thousand levels deep; ask for a reference"
-            ) from None
+
+
+@contextmanager
+def _too_deep(what: str) -> Iterator[None]:
+    """Say so, if what is done inside the block finds that it is."""
+    try:
+        yield
+    except RecursionError:
+        raise ResultTooDeep(
+            f"{what} is nested a thousand levels deep; ask for a reference"
+        ) from None

@@ -54,7 +54,7 @@ from dag_inference_server.invocation.verdict import (
     is_mapped,
 )
 from dag_inference_server.results.shape import Shaped, shape
-from dag_inference_server.results.struct import Json
+from dag_inference_server.results.written import Value
 from dag_inference_server.together import both
 from dag_inference_server.watcher import Follower, Snapshot, Watcher
 
@@ -221,14 +221,14 @@ class Wait:
         if self.flight.wanted.result_format is ResultFormat.REFERENCE:
             return self._outcome(None, instances)
         read = await self._read(instances)
-        values: dict[str, Json] = {task_id: [] for task_id in ready.empty}
+        values: dict[str, Value] = {task_id: [] for task_id in ready.empty}
         for task_id, of_task in _by_task(instances).items():
             found = [v for i, v in zip(instances, read, strict=True) if i.task_id == task_id]
             values[task_id] = found if is_mapped(self.plan, task_id, of_task) else found[0]
         await self._check_returned([i for i, v in zip(instances, read, strict=True) if v is None])
         return self._outcome(shape(self.plan.task_ids, values), instances)
 
-    async def _read(self, instances: tuple[TaskInstance, ...]) -> list[Json]:
+    async def _read(self, instances: tuple[TaskInstance, ...]) -> list[Value]:
         """What they returned, made sure of.
 
         Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dag_inference_server.results.struct import Json
+from dag_inference_server.results.written import Value, Written, read
 
 WRAPPER = "return_value"
 """Where a value that is no object stands: Airflow's own XCom key."""
@@ -26,18 +27,24 @@ class Shaped:
     """A result in its shape."""
 
     kind: ResultKind
-    value: Json
-    """The bare value: what JSON callers get."""
+    value: Value
+    """The bare value; of several tasks, an object of their values."""
 
-    @property
+    def read(self) -> Json:
+        """The bare value: what JSON callers get. Slow if it, or some of it, is text."""
+        if self.kind is ResultKind.BY_TASK and isinstance(self.value, dict):
+            return {task_id: read(value) for task_id, value in self.value.items()}
+        return read(self.value)
+
     def document(self) -> Mapping[str, Json]:
-        """The value as an object: what Struct callers get."""
-        if isinstance(self.value, dict):
-            return self.value
-        return {} if self.kind is ResultKind.NONE else {WRAPPER: self.value}
+        """The value as an object: what Struct callers get. As slow as `read`."""
+        value = self.read()
+        if isinstance(value, dict):
+            return value
+        return {} if self.kind is ResultKind.NONE else {WRAPPER: value}
 
 
-def shape(declared: Sequence[str], values: Mapping[str, Json]) -> Shaped:
+def shape(declared: Sequence[str], values: Mapping[str, Value]) -> Shaped:
     """Give values their shape, which follows the number of tasks declared.
 
     Args:
@@ -49,5 +56,5 @@ def shape(declared: Sequence[str], values: Mapping[str, Json]) -> Shaped:
     if len(declared) > 1:
         return Shaped(ResultKind.BY_TASK, dict(values))
     value = values[declared[0]]
-    kind = ResultKind.OBJECT if isinstance(value, dict) else ResultKind.WRAPPED_VALUE
-    return Shaped(kind, value)
+    is_object = value.is_object if isinstance(value, Written) else isinstance(value, dict)
+    return Shaped(ResultKind.OBJECT if is_object else ResultKind.WRAPPED_VALUE, value)

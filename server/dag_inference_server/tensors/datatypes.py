@@ -89,11 +89,11 @@ def unpack(datatype: Datatype, count: int, raw: bytes) -> list[Any]:
     Raises:
         NoElements: They are not so many.
     """
-    if datatype is BYTES:
+    if datatype == BYTES:
         return _unpack_bytes(count, raw)
     if len(raw) != count * datatype.size:
         raise NoElements(f"has {len(raw)} bytes, and must have {count * datatype.size}")
-    if datatype is BF16:
+    if datatype == BF16:
         # The upper half of an FP32.
         whole = bytearray(2 * len(raw))
         whole[2::4], whole[3::4] = raw[0::2], raw[1::2]
@@ -107,12 +107,12 @@ def pack(datatype: Datatype, elements: Sequence[Any]) -> bytes:
     Raises:
         OverflowError: A number is too large for it.
     """
-    if datatype is BYTES:
+    if datatype == BYTES:
         return b"".join(struct.pack("<I", len(each)) + each for each in elements)
     if datatype.kind is Kind.NUMBER:
         # An integer that is too large is another error to `struct`.
         elements = [*map(float, elements)]
-    if datatype is BF16:
+    if datatype == BF16:
         return _pack_bf16(elements)
     return struct.pack(f"<{len(elements)}{datatype.code}", *elements)
 

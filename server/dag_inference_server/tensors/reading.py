@@ -55,8 +55,8 @@ class Input:
 
 def read(datatype: Datatype, shape: Sequence[int], elements: list[Any]) -> Input:
     """What a tensor says. Bytes that are not all text are base64 one and all."""
-    is_text = datatype is BYTES
-    if datatype is BYTES:
+    is_text = datatype == BYTES
+    if datatype == BYTES:
         is_text = all(map(_is_text, elements))
         elements = [_decoded(each) if is_text else _encoded(each) for each in elements]
     return Input(nested(elements, shape), is_text, [*shape] == [1])

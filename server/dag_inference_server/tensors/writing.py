@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dag_inference_server.results.shape import WRAPPER, ResultKind, Shaped
 from dag_inference_server.results.struct import Json
 from dag_inference_server.results.text import to_text
 from dag_inference_server.tensors.datatypes import (
@@ -37,17 +36,6 @@ class Tensor:
     """Whether it is the JSON text of a value that is no tensor."""
 
 
-def named_values(result: Shaped) -> Mapping[str, Json]:
-    """The outputs of a result, by name.
-
-    One for each key of an object and for each of several result tasks; none where there is no
-    result; any other value is called `return_value`.
-    """
-    if result.kind is ResultKind.NONE:
-        return {}
-    return result.value if isinstance(result.value, dict) else {WRAPPER: result.value}
-
-
 def tensor_of(value: Json, declared: Datatype | None = None) -> Tensor:
     """A value as a tensor, from which `nested` makes it again.
 
@@ -66,7 +54,7 @@ def tensor_of(value: Json, declared: Datatype | None = None) -> Tensor:
         for datatype in (declared, own):
             if datatype is not None and (raw := _packed(elements, own, datatype)) is not None:
                 return Tensor(datatype, shape, raw)
-            if declared is BYTES:
+            if declared == BYTES:
                 break
     return Tensor(BYTES, (), pack(BYTES, [to_text(value).encode()]), is_json=True)
 

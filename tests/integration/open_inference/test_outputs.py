@@ -8,9 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from dag_inference_server.edge.open_inference import responses
 from dag_inference_server.inference import open_inference_pb2 as pb
-from dag_inference_server.tensors.writing import tensor_of
 from fakes.airflow import Dag, FakeAirflow, Task, steps
 from integration.gateway import Gateway
 from integration.inference import infer, kinds, returning, stub, values
@@ -173,23 +171,3 @@ async def test_a_result_that_is_too_large(airflow: FakeAirflow, gateway: Gateway
     assert failed.metadata["run_id"]
     response = await stub(gateway).ModelInfer(infer(dag_id="dag", outputs=wanted), timeout=10)
     assert values(response) == {"small": 1}
-
-
-@pytest.mark.parametrize("settings", [{"max_result_bytes": 25_000}])
-async def test_a_result_of_too_many_keys(
-    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Is made into tensors no further than the limit goes."""
-    airflow.add(returning({str(index): 0 for index in range(2000)}))
-    made: list[object] = []
-
-    def counted(*value: Any) -> Any:
-        made.append(value)
-        return tensor_of(*value)
-
-    monkeypatch.setattr(responses, "tensor_of", counted)
-
-    failed = await failure(stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=10))
-
-    assert failed.reason == "RESULT_TOO_LARGE"
-    assert 500 < len(made) < 1500

@@ -46,7 +46,7 @@ def test_a_result_has_one_shape(
     shaped = shape(declared, values)
 
     assert shaped == Shaped(kind, value)
-    assert shaped.document == document
+    assert shaped.document() == document
 
 
 def test_a_result_does_not_change_with_what_it_was_made_of() -> None:

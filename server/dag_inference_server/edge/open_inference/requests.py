@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from dag_inference.errors import Violation
 from dag_inference_server.edge.check import Check
 from dag_inference_server.edge.open_inference.fitting import Inference
+from dag_inference_server.edge.open_inference.outputs import CONTENT_TYPE, JSON
 from dag_inference_server.edge.requests import QUICK, Limits, TimeRemaining, waiting
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.call import Call, ResultFormat
@@ -26,9 +27,6 @@ from dag_inference_server.tensors.datatypes import (
 )
 from dag_inference_server.tensors.nesting import spare_lists, why_no_shape
 from dag_inference_server.tensors.reading import Input, read
-
-CONTENT_TYPE, JSON = "content_type", "application/json"
-"""The parameter of a tensor whose one text is JSON."""
 
 _OF_THE_CALL = ("request_id", "timeout", "triton_enable_empty_final_response", "binary_data_output")
 """Parameters that are no keys of the conf: the last two say what is so in any case."""

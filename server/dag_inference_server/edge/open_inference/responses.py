@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
+from dag_inference_server.apart import Apart
 from dag_inference_server.edge.open_inference.fitting import Inference, check_outputs
-from dag_inference_server.edge.open_inference.requests import CONTENT_TYPE, JSON
-from dag_inference_server.edge.responses import QUICK
+from dag_inference_server.edge.open_inference.outputs import (
+    NoSuchOutputs,
+    OutputsTooLarge,
+    outputs_bytes_of,
+    outputs_of,
+)
+from dag_inference_server.edge.wire import Answer
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.call import Outcome
-from dag_inference_server.tensors.writing import Tensor, named_values, tensor_of
+from dag_inference_server.results.written import QUICK
 
 RUN_ID = "dag_run_id"
 """The parameter that tells the run."""
@@ -18,18 +22,17 @@ RUN_ID = "dag_run_id"
 _ENVELOPE = 64
 """Bytes that a stream adds to an answer, at most."""
 
-_FIELDS = 4
-"""Bytes that the two fields of an output take beside what is in them, at least."""
-
 _QUICK = QUICK // 8
-"""As there: a key of some bytes is a message here."""
+"""Bytes of JSON that are made a message within some milliseconds: a key of some bytes is a message
+here."""
 
 
 class InferResponses:
     """Makes messages, within one limit of size."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """Refuse answers larger than `max_bytes`."""
+    def __init__(self, apart: Apart, max_bytes: int) -> None:
+        """Refuse answers larger than `max_bytes`, and make outputs of large results `apart`."""
+        self._apart = apart
         self._max_bytes = max_bytes
 
     async def outcome(
@@ -37,7 +40,7 @@ class InferResponses:
         request_id: str,
         inference: Inference,
         outcome: Outcome,
-    ) -> pb.ModelInferResponse:
+    ) -> Answer[pb.ModelInferResponse]:
         """The answer to a request.
 
         Args:
@@ -50,54 +53,41 @@ class InferResponses:
             ResultTooLarge: The answer is larger than the limit.
             ResultTooDeep: The result is nested too deeply to be written down.
         """
-        if outcome.bytes_read > _QUICK:
-            return await asyncio.to_thread(self._outcome, request_id, inference, outcome)
-        return self._outcome(request_id, inference, outcome)
-
-    def _outcome(
-        self, request_id: str, inference: Inference, outcome: Outcome
-    ) -> pb.ModelInferResponse:
         run = outcome.run
-        subject = Subject(run.dag_id, run.run_id, run.state)
         response = pb.ModelInferResponse(
             model_name=run.dag_id,
             model_version=str(run.version or ""),
             id=request_id,
             parameters={RUN_ID: pb.InferParameter(string_param=run.run_id)},
         )
-        values = named_values(outcome.result) if outcome.result else {}
-        check_outputs(inference.outputs, values, subject)
-        size = response.ByteSize() + _ENVELOPE
-        for name in inference.outputs or values:
-            known = inference.declared.get(name)
-            try:
-                tensor = tensor_of(values[name], known.datatype if known else None)
-            except RecursionError:
-                raise ResultTooDeep(
-                    "the result is nested a thousand levels deep; ask for a reference",
-                    subject=subject,
-                ) from None
-            output = _output(name, tensor)
-            size += _FIELDS + output.ByteSize() + len(tensor.raw)
-            self._check(size, subject)
-            response.outputs.append(output)
-            response.raw_output_contents.append(tensor.raw)
-        self._check(response.ByteSize() + _ENVELOPE, subject)
-        return response
+        wanted = inference.outputs
+        declared = {name: known.datatype for name, known in inference.declared.items()}
+        left = self._max_bytes - response.ByteSize() - _ENVELOPE
+        more = b""
+        try:
+            if outcome.bytes_read <= _QUICK:
+                response.MergeFrom(outputs_of(outcome.result, wanted, declared, left))
+            else:
+                more = await self._apart.run(
+                    outputs_bytes_of, outcome.result, wanted, declared, left
+                )
+        except NoSuchOutputs as error:
+            (known,) = error.args
+            check_outputs(wanted, dict.fromkeys(known), Subject(run.dag_id))
+            raise
+        except OutputsTooLarge:
+            raise self._too_large() from None
+        except RecursionError:
+            raise ResultTooDeep(
+                "the result is nested a thousand levels deep; ask for a reference"
+            ) from None
+        answer = Answer(response, more)
+        if answer.size + _ENVELOPE > self._max_bytes:
+            raise self._too_large()
+        return answer
 
-    def _check(self, size: int, subject: Subject) -> None:
-        if size > self._max_bytes:
-            raise ResultTooLarge(
-                f"the answer has more than {self._max_bytes} bytes; ask for fewer outputs, or for "
-                "a reference by dag_inference.v1",
-                subject=subject,
-            )
-
-
-def _output(name: str, tensor: Tensor) -> pb.ModelInferResponse.InferOutputTensor:
-    output = pb.ModelInferResponse.InferOutputTensor(
-        name=name, datatype=tensor.datatype.name, shape=tensor.shape
-    )
-    if tensor.is_json:
-        output.parameters[CONTENT_TYPE].string_param = JSON
-    return output
+    def _too_large(self) -> ResultTooLarge:
+        return ResultTooLarge(
+            f"the answer has more than {self._max_bytes} bytes; ask for fewer outputs, or for a "
+            "reference by dag_inference.v1"
+        )

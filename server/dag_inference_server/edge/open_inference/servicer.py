@@ -27,6 +27,7 @@ from dag_inference_server.edge.open_inference.stream import InferStream
 from dag_inference_server.edge.requests import Limits, TimeRemaining, within
 from dag_inference_server.edge.responses import complete, timing
 from dag_inference_server.edge.rpc import Rpc, Rpcs
+from dag_inference_server.edge.wire import Answer
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.inference import open_inference_pb2_grpc as pb_grpc
 from dag_inference_server.invocation.call import Listener, Outcome
@@ -114,7 +115,8 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         async with self._rpcs.serve("ModelInfer", context) as told:
             listener = Quiet(context, told)
             with telling_all():
-                return await self._infer(request, countdown(context), told, listener)
+                answer = await self._infer(request, countdown(context), told, listener)
+                return answer.whole()
 
     async def ModelStreamInfer(  # noqa: N802
         self, requests: AsyncIterator[pb.ModelInferRequest], context: _Context
@@ -124,7 +126,7 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
         async def infer(
             request: pb.ModelInferRequest, told: Rpc, listener: Listener
-        ) -> pb.ModelInferResponse:
+        ) -> Answer[pb.ModelInferResponse]:
             return await self._infer(request, left, told, listener)
 
         async with self._rpcs.serve("ModelStreamInfer", context):
@@ -140,15 +142,15 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         time_remaining: TimeRemaining,
         told: Rpc,
         listener: Listener,
-    ) -> pb.ModelInferResponse:
+    ) -> Answer[pb.ModelInferResponse]:
         told.concerns(request.model_name, request_id=request_id(request))
         call, inference = await read_infer(request, time_remaining, self._limits)
 
-        async def translate(outcome: Outcome) -> pb.ModelInferResponse:
+        async def translate(outcome: Outcome) -> Answer[pb.ModelInferResponse]:
             start, stages = time.monotonic(), timing(outcome.timing)
-            response = await self._responses.outcome(request.id, inference, outcome)
+            answer = await self._responses.outcome(request.id, inference, outcome)
             complete(stages, outcome.timing, start)
             told.answered(stages)
-            return response
+            return answer
 
         return await self._invocations.invoke(call, listener, translate)

@@ -12,6 +12,7 @@ from dag_inference_server.edge.open_inference.in_words import in_words
 from dag_inference_server.edge.open_inference.responses import RUN_ID
 from dag_inference_server.edge.rpc import Rpc, logged
 from dag_inference_server.edge.status import shortened
+from dag_inference_server.edge.wire import Answer
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.admission import RETRY_AFTER
 from dag_inference_server.invocation.call import Accepted, Listener
@@ -28,7 +29,9 @@ _MAX_TEXT = 2000
 _METHOD = "ModelStreamInfer"
 _FINAL = "triton_final_response"
 
-Infer: TypeAlias = Callable[[pb.ModelInferRequest, Rpc, Listener], Awaitable[pb.ModelInferResponse]]
+Infer: TypeAlias = Callable[
+    [pb.ModelInferRequest, Rpc, Listener], Awaitable[Answer[pb.ModelInferResponse]]
+]
 
 
 class _Logs:
@@ -123,12 +126,12 @@ class InferStream:
     async def _call(self, request: pb.ModelInferRequest) -> None:
         try:
             with logged(_METHOD, self._deadline) as told:
-                response = await self._infer(request, told, _Logs(told))
+                answer = await self._infer(request, told, _Logs(told))
         except DagInferenceError as error:
             self._answers.put_nowait(_failed(request, error))
             return
-        response.parameters[_FINAL].bool_param = True
-        self._answers.put_nowait(pb.ModelStreamInferResponse(infer_response=response))
+        answer.message.parameters[_FINAL].bool_param = True
+        self._answers.put_nowait(answer.within(pb.ModelStreamInferResponse(), "infer_response"))
 
 
 def _failed(request: pb.ModelInferRequest, error: DagInferenceError) -> pb.ModelStreamInferResponse:
