@@ -91,11 +91,13 @@ def _row(what: str, rate: Rate, ours: Rate) -> list[Cell]:
     return [what, rate.calls, rate.calls / ours.calls, rate.cpu, rate.cpu / ours.cpu, *cores]
 
 
-async def calls_per_second(target: str, sizes: Sizes, pids: Mapping[str, int]) -> Rate:
+async def calls_per_second(
+    target: str, sizes: Sizes, pids: Mapping[str, int], dag_id: str = ANSWERED
+) -> Rate:
     """Keep some calls in flight for a while."""
     conf = Struct()
     conf.update({"n": 1, "text": "sepal", "numbers": [6.1, 2.8, 4.7, 1.2]})
-    request = pb.InvokeRequest(dag_id=ANSWERED, conf=conf)
+    request = pb.InvokeRequest(dag_id=dag_id, conf=conf)
     answered, told = 0, asyncio.Event()
 
     async def repeat(channel: grpc.aio.Channel) -> None:

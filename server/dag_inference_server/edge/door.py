@@ -35,7 +35,7 @@ class Door(grpc.aio.ServerInterceptor):
     def __init__(self, turn_away: Callable[[], Overloaded | None]) -> None:
         """Refuse with what `turn_away` gives, for each call that it gives something for."""
         self._turn_away = turn_away
-        self._ends: dict[str, End] = {}
+        self._refusals: dict[str, Any] = {}
         """By message: a limit is always met by as many calls."""
         self._untold = 0
         self._next: asyncio.TimerHandle | None = None
@@ -49,10 +49,10 @@ class Door(grpc.aio.ServerInterceptor):
         if handler_call_details.method not in _PATHS or (error := self._turn_away()) is None:
             return await continuation(handler_call_details)
         self._tell(error)
-        how = self._ends.get(error.message)
-        if how is None:
-            how = self._ends[error.message] = end_of(error)
-        return _refusing(how)
+        refusal = self._refusals.get(error.message)
+        if refusal is None:
+            refusal = self._refusals[error.message] = _refusing(end_of(error))
+        return refusal
 
     def _tell(self, error: Overloaded) -> None:
         """Tell the log of it, at once or with those that come within some seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import grpc
@@ -32,6 +32,7 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
     def __init__(self, max_bytes: int) -> None:
         """Take messages of up to `max_bytes`."""
         self._max_bytes = max_bytes
+        self._forgiven = cache(self._forgive)
 
     async def intercept_service(
         self,
@@ -42,7 +43,10 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler.request_deserializer:
             return handler
-        method = handler_call_details.method.rpartition("/")[2]
+        return self._forgiven(handler_call_details.method, handler)
+
+    def _forgive(self, path: str, handler: Any) -> Any:
+        method = path.rpartition("/")[2]
         unary, stream = partial(_unary, method), partial(_stream, method)
         return wrapped(
             handler,

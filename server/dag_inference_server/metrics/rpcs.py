@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import grpc
@@ -17,6 +17,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
 from dag_inference_server.metrics.buckets import FINE
+
+_HANDLERS = 16
+"""Of one method that are kept: its own, and those that refuse calls in its place. Those of calls
+that have something of their own around them, such as a span, come and go."""
 
 _METHOD = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -84,14 +88,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         """Wrap the handler, if there is one and its service is known."""
         handler = await continuation(handler_call_details)
         method = self._methods.get(handler_call_details.method)
-        if handler is None or method is None:
-            return handler
-        wraps = Wraps(
-            partial(_unary, method),
-            partial(_stream, method),
-            both=partial(_both, method),
-        )
-        return wrapped(handler, wraps)
+        return handler if handler is None or method is None else method.counted(handler)
 
 
 class _Method:
@@ -103,6 +100,13 @@ class _Method:
         self.received = received
         self.sent = sent
         self._seconds = seconds
+        # There are few, and what is made for each call is kept until the call has ended.
+        self.counted = lru_cache(_HANDLERS)(self._count)
+
+    def _count(self, handler: Any) -> Any:
+        """The handler, with every RPC of it counted."""
+        unary, stream = partial(_unary, self), partial(_stream, self)
+        return wrapped(handler, Wraps(unary, stream, both=partial(_both, self)))
 
     @contextmanager
     def rpc(self, context: Any) -> Iterator[None]:

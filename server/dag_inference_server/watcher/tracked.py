@@ -97,8 +97,9 @@ class TrackedRun:
         """
         news = False
         if run is not None and not _is_older(run, self.run):
-            news |= run != self.run
-            self.run = run
+            # One that says the same is not kept beside the one that calls have.
+            if run != self.run:
+                self.run, news = run, True
             self.made = run.run_after
             self.missed = False
             self.stuck = self.stuck and run.state == "queued"
@@ -184,7 +185,7 @@ class Follower:
         self.every_state = every_state
         self._tracked = tracked
         self._waits_for_end = False
-        self._news = asyncio.Event()
+        self._news: asyncio.Future[None] | None = None
         tracked.followers.add(self)
         tracked.streams += every_state
 
@@ -196,13 +197,15 @@ class Follower:
 
     def wake(self) -> None:
         """There is news."""
-        self._news.set()
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     async def news(self, since: Snapshot) -> Snapshot:
         """Wait until there is news since that look, and look."""
         while self._tracked.edition == since.edition:
-            self._news.clear()
-            await self._news.wait()
+            # Not an event, whose queue of those who wait is a kilobyte of each call.
+            self._news = asyncio.get_running_loop().create_future()
+            await self._news
         return self.look()
 
     def look(self) -> Snapshot:
