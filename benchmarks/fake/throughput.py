@@ -92,9 +92,13 @@ def _row(what: str, rate: Rate, ours: Rate) -> list[Cell]:
 
 
 async def calls_per_second(
-    target: str, sizes: Sizes, pids: Mapping[str, int], dag_id: str = ANSWERED
+    target: str,
+    sizes: Sizes,
+    pids: Mapping[str, int],
+    dag_id: str = ANSWERED,
+    warm_up: float = _WARM_UP,
 ) -> Rate:
-    """Keep some calls in flight for a while."""
+    """Keep some calls in flight for a while, after so many seconds that do not count."""
     conf = Struct()
     conf.update({"n": 1, "text": "sepal", "numbers": [6.1, 2.8, 4.7, 1.2]})
     request = pb.InvokeRequest(dag_id=dag_id, conf=conf)
@@ -110,7 +114,7 @@ async def calls_per_second(
     async with connections(target) as channels, asyncio.TaskGroup() as group:
         for number in range(sizes.concurrency):
             group.create_task(repeat(channels[number % len(channels)]))
-        await asyncio.sleep(_WARM_UP)
+        await asyncio.sleep(warm_up)
         before, start, spent = answered, time.monotonic(), _spent(pids)
         await asyncio.sleep(sizes.throughput)
         seconds = time.monotonic() - start

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no
     cost. Needs the extra `otel`."""
 
-    traces_per_second: float = Field(default=20, gt=0)
+    traces_per_second: float = Field(default=10, gt=0)
     """How many calls at most are traced of those that come without a trace of their own. Those
     whose caller records them always are. `OTEL_TRACES_SAMPLER` replaces both rules."""
 
