@@ -29,6 +29,16 @@ Deed: TypeAlias = Callable[[Run], None]
 off = pytest.mark.parametrize("off", [timedelta(seconds=s) for s in (-3, 0, 3)], ids=str)
 """How far the clock of the API server is off by which something is done."""
 
+mark = pytest.mark.parametrize(
+    "mark",
+    [lambda run: run.mark("success"), lambda run: run.mark_task("predict", "success")],
+    ids=["run", "task"],
+)
+"""What is done by it, while the task runs."""
+
+versions = pytest.mark.parametrize("version", ["3.1.8", "3.3.2"])
+"""Of an older one, the log does not have what workers say."""
+
 
 def invoke(gateway: Gateway, **fields: Any) -> Any:
     return gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag", **fields), timeout=10)
@@ -43,11 +53,7 @@ async def value(call: Any) -> Any:
 
 
 @off
-@pytest.mark.parametrize(
-    "mark",
-    [lambda run: run.mark("success"), lambda run: run.mark_task("predict", "success")],
-    ids=["run", "task"],
-)
+@mark
 async def test_marked_success(
     airflow: FakeAirflow, gateway: Gateway, off: timedelta, mark: Deed
 ) -> None:
@@ -81,6 +87,7 @@ async def test_asked_again(airflow: FakeAirflow, gateway: Gateway, off: timedelt
     assert len(dag.made) == 1
 
 
+@versions
 @off
 async def test_another_of_that_id(airflow: FakeAirflow, gateway: Gateway, off: timedelta) -> None:
     """What was done to a run that was deleted does not count for the next one of its id."""
@@ -101,15 +108,19 @@ async def test_another_of_that_id(airflow: FakeAirflow, gateway: Gateway, off: t
     assert run.run_id == dag.made[1].run_id
 
 
+@versions
 @off
-async def test_cleared_after_it(airflow: FakeAirflow, gateway: Gateway, off: timedelta) -> None:
+@mark
+async def test_cleared_after_it(
+    airflow: FakeAirflow, gateway: Gateway, off: timedelta, mark: Deed
+) -> None:
     """A run that was cleared after a mark goes on as if nothing had been."""
     dag = airflow.add(Dag("dag"))
     answer = asyncio.create_task(value(invoke(gateway)))
     run = await first_run(dag)
     run.begin("predict")
     run.off = off
-    run.mark("success")
+    mark(run)
     run.off = timedelta(0)
     run.clear("predict")
     await airflow.polls(2)

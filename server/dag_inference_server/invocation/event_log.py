@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from dag_inference_server.airflow import AirflowApi, DagRun, Event
-from dag_inference_server.invocation.interventions import ENDS, KINDS, has_marks
+from dag_inference_server.invocation.interventions import (
+    ENDS,
+    KINDS,
+    has_interventions,
+    standing,
+)
 
 _TRIGGER = "trigger_dag_run"
 
@@ -20,16 +25,20 @@ no further back than it takes."""
 
 
 async def done_to(run: DagRun, api: AirflowApi) -> list[Event]:
-    """What counts of all that was done to a run since it was made, in its order.
+    """What still counts of all that was done to a run since it was made, in its order.
 
     Raises:
         AirflowDenied: The account may not read the log, which not every account may.
     """
     read = partial(api.events, run.dag_id, run.run_id, after=run.run_after - _CLOCKS)
-    events = await read(KINDS | {_TRIGGER})
-    if has_marks(events) and await api.is_at_least(*_REPORTED_SINCE):
-        events = await read(KINDS | ENDS | {_TRIGGER})
-    return _since_made(events, run.run_after)
+
+    async def standing_of(kinds: frozenset[str]) -> list[Event]:
+        return standing(_since_made(await read(kinds | {_TRIGGER}), run.run_after))
+
+    events = await standing_of(KINDS)
+    if has_interventions(events) and await api.is_at_least(*_REPORTED_SINCE):
+        return await standing_of(KINDS | ENDS)
+    return events
 
 
 def _since_made(events: Sequence[Event], run_after: datetime) -> list[Event]:

@@ -15,6 +15,8 @@ from dag_inference_server.airflow import Event, TaskInstance
 _MARK = "patch_dag_run"
 _MARK_TASK = "patch_task_instance"
 _CLEAR = frozenset({"clear_dag_run", "post_clear_task_instances"})
+"""Of many runs at once (`clear_dag_runs`, since 3.3), a line is under no run's id. What has run
+again then has reported itself again."""
 _FAIL_FAST = frozenset({"skip task", "fail task"})
 """`airflow/models/taskinstance.py`, `_stop_remaining_tasks`."""
 
@@ -26,17 +28,23 @@ ENDS = frozenset({"success", "failed", "skipped", "up_for_retry"})
 (`airflow/api_fastapi/execution_api/routes/task_instances.py`, `ti_update_state`) or the scheduler
 of a worker that was lost (`airflow/models/taskinstance.py`, `fetch_handle_failure_context`).
 
-There are as many as a run has tasks, and they count only beside a mark."""
+There are as many as a run has tasks, and they count only beside what ends tasks otherwise."""
 
 
-def has_marks(events: Sequence[Event]) -> bool:
-    """Whether somebody has marked the run or a task of it, ever since it was made."""
-    return any(event.event in {_MARK, _MARK_TASK} for event in events)
+def has_interventions(events: Sequence[Event]) -> bool:
+    """Whether anything has ended tasks that they did not do themselves."""
+    return any(event.event in {_MARK, _MARK_TASK} | _FAIL_FAST for event in events)
+
+
+def standing(events: Sequence[Event]) -> list[Event]:
+    """Those since a task of the run was last cleared. Which one, the log does not say."""
+    numbers = (number for number, event in enumerate(events, 1) if event.event in _CLEAR)
+    return [*events[max(numbers, default=0) :]]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Somebody has marked the run `success` or `failed`, and has not cleared it since."""
+    """Somebody has marked the run `success` or `failed`, and has not queued it since."""
 
     state: str
     when: datetime
@@ -52,9 +60,7 @@ def last_mark(events: Sequence[Event]) -> Mark | None:
     """The mark that a run stands under, if it stands under one."""
     marked = None
     for event in events:
-        if event.event in _CLEAR:
-            marked = None
-        elif event.event == _MARK:
+        if event.event == _MARK:
             state = _state_in(event.extra)
             if state is not None:
                 marked = (state, event.when) if state in {"success", "failed"} else None
@@ -78,21 +84,13 @@ def ended_by_hand(events: Sequence[Event], instance: TaskInstance) -> bool:
 
 def stopped_by_fail_fast(events: Sequence[Event]) -> frozenset[tuple[str, int]]:
     """The task instances that ended because another one failed, by task id and map index."""
-    return frozenset(
-        _key(event) for event in events if event.event in _FAIL_FAST and event.task_id is not None
-    )
+    last = {_key(event): event.event for event in events if event.event in _FAIL_FAST | ENDS}
+    return frozenset(key for key, event in last.items() if event in _FAIL_FAST)
 
 
 def _ends(events: Sequence[Event]) -> Mapping[tuple[str, int], str]:
-    """What task instances came to by themselves, since any of them was cleared."""
-    ends: dict[tuple[str, int], str] = {}
-    for event in events:
-        if event.event in _CLEAR:
-            # Which ones, is not said.
-            ends.clear()
-        elif event.event in ENDS and event.task_id is not None:
-            ends[_key(event)] = event.event
-    return ends
+    """What task instances came to by themselves in the end."""
+    return {_key(event): event.event for event in events if event.event in ENDS}
 
 
 def _ended_at(when: datetime, ends: Mapping[tuple[str, int], str], instance: TaskInstance) -> bool:
