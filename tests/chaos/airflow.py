@@ -77,7 +77,7 @@ class ChaoticAirflow:
         """What may happen to a run as it is."""
         if run.is_final:
             return [(6, _nothing), (1, self._clear), (1, self._delete)]
-        by_hand: list[Move] = [(1, partial(_mark, state=s)) for s in ("failed", "success")]
+        by_hand: list[Move] = [(1, partial(Run.mark, state=s)) for s in ("failed", "success")]
         if run.state == "queued":
             by_hand.append((1, self._delete))
         return [*((20, move) for move in self._progress(run)), *by_hand]
@@ -166,16 +166,9 @@ class ChaoticAirflow:
         self._truth.ends("", Fact.TROUBLE)
 
 
-def _mark(run: Run, state: str) -> None:
-    # By the clock of the API server, which also stamps when the run was queued and what the event
-    # log has of it.
-    run.off = timedelta(0)
-    run.mark(state)
-
-
 def was_marked(run: Run) -> bool:
-    """Whether somebody ended it by hand, a gateway among them."""
-    return any(event.event == "patch_dag_run" for event in run.events)
+    """Whether somebody ended it, or one of its id before, by hand; a gateway among them."""
+    return any(event.event == "patch_dag_run" for event in run.dag.events.get(run.run_id, ()))
 
 
 def _nothing(_: Run) -> None:

@@ -184,6 +184,16 @@ THEN: Sequence[Exchange] = [
         limit=100,
         offset=0,
     ),
+    get(
+        "/eventLogs",
+        dag_id="same",
+        run_id=ENDED,
+        included_events=["trigger_dag_run", "success", "failed"],
+        after=PAST,
+        order_by=["id"],
+        limit=100,
+        offset=0,
+    ),
     get("/eventLogs", dag_id="no_such", run_id=UNKNOWN, included_events=["patch_dag_run"]),
     # Tests alone do that.
     Exchange("DELETE", f"/api/v2/dags/same/dagRuns/{UNKNOWN}"),

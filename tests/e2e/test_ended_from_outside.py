@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dag_inference import (
@@ -91,6 +93,59 @@ def test_marked_success_before_the_result(client: DagInferenceClient, ui: Airflo
     with pytest.raises(RunCancelled) as caught:
         client.call("held", on_run=mark, timeout=90)
     assert caught.value.subject.run_state == "success"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        lambda ui, *run: ui.mark(*run, "failed"),
+        lambda ui, *run: ui.mark(*run, "success"),
+        lambda ui, *run: ui.mark_task(*run, "answer", "success"),
+    ],
+    ids=["failed", "success", "task"],
+)
+def test_marked_between_two_tries(
+    client: DagInferenceClient, ui: AirflowUi, mark: Callable[..., None]
+) -> None:
+    """What ended a task then was no try of it, although the end of one is all that it has."""
+
+    def when_it_waits(run_id: str) -> None:
+        eventually(lambda: ui.state("tries_again", run_id, "answer") == "up_for_retry")
+        mark(ui, "tries_again", run_id)
+
+    with pytest.raises(RunCancelled):
+        client.call("tries_again", on_run=when_it_waits, timeout=90)
+
+
+def test_marked_in_an_earlier_life(client: DagInferenceClient, ui: AirflowUi) -> None:
+    """A run of the same id that was marked, and deleted, is another one."""
+    ui.hold("ends_empty")
+
+    def mark(run_id: str) -> None:
+        eventually(lambda: ui.state("ends_empty", run_id, "first") == "scheduled")
+        ui.mark("ends_empty", run_id, "success")
+
+    with pytest.raises(RunCancelled) as caught:
+        client.call("ends_empty", request_id="twice", on_run=mark, timeout=90)
+    ui.delete("ends_empty", str(caught.value.run_id))
+    ui.release("ends_empty")
+
+    made = client.call("ends_empty", request_id="twice", timeout=90)
+    assert made.run.run_id == caught.value.run_id
+    assert made.value == {"return_value": None}
+
+
+def test_asked_for_again_after_a_mark(client: DagInferenceClient, ui: AirflowUi) -> None:
+    """A trigger that finds its run there is no beginning of another one."""
+
+    def mark(run_id: str) -> None:
+        eventually(lambda: ui.state("tries_again", run_id, "answer") == "up_for_retry")
+        ui.mark_task("tries_again", run_id, "answer", "success")
+
+    with pytest.raises(RunCancelled):
+        client.call("tries_again", request_id="again", on_run=mark, timeout=90)
+    with pytest.raises(RunCancelled):
+        client.call("tries_again", request_id="again", timeout=90)
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])

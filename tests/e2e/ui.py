@@ -89,6 +89,11 @@ class AirflowUi:
         """Mark a run."""
         self._ask("PATCH", _path(dag_id, run_id), {"state": state})
 
+    def mark_task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark one task of a run."""
+        where = f"{_path(dag_id, run_id)}/taskInstances/{task_id}"
+        self._ask("PATCH", where, {"new_state": state})
+
     def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
         """Let tasks of a run run again, whatever came of them; all of them if none is named."""
         body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id}

@@ -102,6 +102,19 @@ async def test_repeated_call_fails_the_same(airflow: FakeAirflow, gateway: Gatew
     assert first.metadata == second.metadata
 
 
+async def test_deleted_under_a_repeated_call(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A run that is gone before the second call could look at it is named all the same."""
+    dag = airflow.add(Dag("dag", script=DONE))
+    await _invoke(gateway, request_id="mine")
+    airflow.faults.add(faults.just_after(dag.made[0].delete), Kind.TRIGGER, times=1)
+
+    failed = await failure(gateway.stub.Invoke(call(request_id="mine"), timeout=5))
+
+    assert (failed.code, failed.reason) == (StatusCode.ABORTED, "RUN_DELETED")
+    assert failed.metadata == {"dag_id": "dag", "run_id": dag.made[0].run_id}
+    assert len(dag.made) == 1
+
+
 async def test_same_id_other_conf(airflow: FakeAirflow, gateway: Gateway) -> None:
     """A request_id that was used with another conf is refused; the earlier run is named."""
     dag = airflow.add(Dag("dag", script=DONE))

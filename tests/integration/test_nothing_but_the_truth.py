@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
-import pytest
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Dag, FakeAirflow, Kind, Run, Task, faults, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from fakes.airflow.state import TEARDOWN_RULE
 from integration.gateway import Gateway
 from integration.run_ids import ours
@@ -210,34 +208,3 @@ async def test_a_number_that_the_database_writes_in_full(
 
     assert await _invoke(gateway, **request) == {"a": 1}
     assert len(dag.made) == 1
-
-
-@pytest.mark.parametrize(
-    "mark",
-    [lambda run: run.mark("success"), lambda run: run.mark_task("predict", "success")],
-    ids=["run", "task"],
-)
-async def test_marked_success_while_it_ran(
-    airflow: FakeAirflow, gateway: Gateway, mark: Callable[[Run], None]
-) -> None:
-    """A task that was marked has returned nothing, which is not null."""
-    dag = airflow.add(Dag("dag"))
-    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=10)
-    run = await first_run(dag)
-    run.begin("predict")
-    mark(run)
-
-    failed = await failure(call)
-
-    assert (failed.code, failed.reason) == (StatusCode.ABORTED, "RUN_CANCELLED")
-
-
-async def test_null_before_the_run_was_marked(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """What had returned by then stands."""
-    dag = airflow.add(Dag("dag", Task("predict", ["tidy"]), Task("tidy"), tags=["result:predict"]))
-    answer = asyncio.create_task(_invoke(gateway))
-    run = await first_run(dag)
-    run.finish("predict", None)
-    run.mark("success")
-
-    assert await answer == {"return_value": None}

@@ -16,6 +16,7 @@ from dag_inference import (
     DagInferenceClient,
     ResultKind,
     ResultRule,
+    RunCancelled,
     RunChanged,
     RunDeleted,
     RunState,
@@ -140,6 +141,24 @@ def test_a_run_that_is_deleted(
             list(queued)
         gate.touch()
     assert caught.value.run_id == accepted.run.run_id
+
+
+def test_marked_in_an_earlier_life(client: DagInferenceClient, airflow: OlderAirflow) -> None:
+    """A run that somebody marks is RUN_CANCELLED; another of its id, made later, is not."""
+    airflow.ui.hold("returns_nothing")
+
+    def mark(run_id: str) -> None:
+        eventually(lambda: airflow.ui.state("returns_nothing", run_id, "nothing") == "scheduled")
+        airflow.ui.mark("returns_nothing", run_id, "success")
+
+    with pytest.raises(RunCancelled) as caught:
+        client.call("returns_nothing", request_id="twice", on_run=mark, timeout=90)
+    airflow.ui.delete("returns_nothing", str(caught.value.run_id))
+    airflow.ui.release("returns_nothing")
+
+    made = client.call("returns_nothing", request_id="twice", timeout=90)
+    assert made.run.run_id == caught.value.run_id
+    assert made.value == {"return_value": None}
 
 
 def test_waiting_for_a_run_that_has_ended(

@@ -39,8 +39,9 @@ from dag_inference_server.invocation.call import (
     ResultReference,
     Wanted,
 )
+from dag_inference_server.invocation.event_log import done_to
 from dag_inference_server.invocation.failure import explain, task_failed
-from dag_inference_server.invocation.interventions import KINDS, ended_by_hand
+from dag_inference_server.invocation.interventions import ended_by_hand
 from dag_inference_server.invocation.reading import Reader
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.stopwatch import Stopwatch, last_end
@@ -382,10 +383,9 @@ class Wait:
         return await self.reports.complete(error, instance, time_left=self.flight.time_left)
 
     async def _events(self) -> list[Event] | None:
-        """What was done to the run from outside since it was queued, if that can be read."""
-        run = self._run
+        """What was done to the run from outside since it was made, if that can be read."""
         try:
-            return await self.api.events(run.dag_id, run.run_id, KINDS, after=run.queued_at)
+            return await done_to(self._run, self.api)
         except (AirflowDenied, AirflowUnavailable):
             # The failure is told, though less exactly.
             return None

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import dag, get_current_context, result, task, task_group, teardown
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
@@ -91,6 +92,23 @@ def skipped_first():
     between >> answer.override(pool="skipped_first", trigger_rule="none_failed")()
 
 
+@dag(**TAGGED)
+def tries_again():
+    """The first try fails, and the next one is far away."""
+
+    @task(task_id="answer", retries=1, retry_delay=timedelta(hours=1))
+    def breaks():
+        raise ValueError("no luck")
+
+    breaks()
+
+
+@dag(**TAGGED)
+def ends_empty():
+    """The answer is nothing, and no worker ever has it."""
+    answer.override(task_id="first", pool="ends_empty")() >> EmptyOperator(task_id="answer")
+
+
 @dag(schedule=None, tags=["result:nothing"])
 def tagged_with_nothing():
     answer()
@@ -122,5 +140,7 @@ cleans_up()
 one_at_a_time()
 goes_on()
 skipped_first()
+tries_again()
+ends_empty()
 tagged_with_nothing()
 named_anew()

@@ -254,21 +254,21 @@ def task_log(run: Run, task_id: str, map_index: int, try_number: int) -> Body:
     return {"content": task_logs.lines(entries, of), "continuation_token": None}
 
 
-def event(run: Run, event: Event) -> Body:
+def event(of: Dag, run_id: str, event: Event) -> Body:
     """`EventLogResponse`."""
     return {
-        "event_log_id": run.events.index(event) + 1,
+        "event_log_id": of.events[run_id].index(event) + 1,
         "when": stamp(event.when),
-        "dag_id": run.dag.dag_id,
+        "dag_id": of.dag_id,
         "task_id": event.task_id,
-        "run_id": run.run_id,
-        "map_index": None if event.task_id is None else -1,
-        "try_number": None,
+        "run_id": run_id,
+        "map_index": event.map_index,
+        "try_number": event.try_number,
         "event": event.event,
         "logical_date": None,
         "owner": "somebody",
         "extra": event.extra,
-        "dag_display_name": run.dag.dag_id,
+        "dag_display_name": of.dag_id,
         "task_display_name": event.task_id,
     }
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from fakes.airflow import answers, task_logs
-from fakes.airflow.state import FINISHED, RUNNING, Dag, Run, TaskInstance, Version
+from fakes.airflow.state import FINISHED, RUNNING, Dag, Event, Run, TaskInstance, Version
 from fakes.airflow.wire import Reply, Request
 
 T = TypeVar("T")
@@ -150,6 +150,11 @@ class Routes:
         """`POST /dags/{dag_id}/dagRuns`."""
         body = _trigger_body(request.body)
         dag = self._dags.get(dag_id)
+        if dag is not None:
+            # Before it is looked at, so that refused ones are in the log, too
+            # (`airflow/api_fastapi/logging/decorators.py`).
+            line = Event("trigger_dag_run", dag.clock.now(), extra='{"method": "POST"}')
+            dag.log(body["dag_run_id"], line)
         if dag is None or dag.is_stale:
             raise Refusal(404, f"Dag with dag_id: '{dag_id}' not found")
         if dag.has_import_errors:
@@ -331,17 +336,17 @@ class Routes:
         return Reply(200, body.encode())
 
     def events(self, request: Request) -> Reply:
-        """`GET /eventLogs`, of one run."""
+        """`GET /eventLogs`, of one run id, whether or not there is such a run any more."""
         dag = self._dags.get(_one(request, "dag_id") or "")
-        run = dag.runs.get(_one(request, "run_id") or "") if dag else None
+        run_id = _one(request, "run_id") or ""
         after = _moment(request, "after")
         kinds = request.query.get("included_events", ())
         found = [
             event
-            for event in (run.events if run else ())
+            for event in (dag.events.get(run_id, ()) if dag else ())
             if event.event in kinds and (after is None or event.when > after)
         ]
-        rows = [answers.event(run, event) for event in _page(found, request) if run]
+        rows = [answers.event(dag, run_id, event) for event in _page(found, request) if dag]
         return json_reply({"event_logs": rows, "total_entries": len(found)})
 
     def _dag(self, dag_id: str) -> Dag:

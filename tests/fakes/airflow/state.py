@@ -131,6 +131,8 @@ class Dag:
         """How many that was."""
         self.written: dict[Run, None] = {}
         """The runs, those last to which something was written last."""
+        self.events: dict[str, list[Event]] = {}
+        """The event log, by run id. It outlives the runs."""
         self.versions: list[Version] = []
         self.last_parsed_time = self.clock.now()
         self.new_version(*tasks or (Task("predict"),), source=source)
@@ -165,8 +167,14 @@ class Dag:
         self.made.append(run)
         self.count += 1
         while self.keeps is not None and len(self.made) > self.keeps and self.made[0].is_final:
-            self.made.pop(0).delete()
+            oldest = self.made.pop(0)
+            oldest.delete()
+            self.events.pop(oldest.run_id, None)
         return run
+
+    def log(self, run_id: str, event: Event) -> None:
+        """Write a line of the event log."""
+        self.events.setdefault(run_id, []).append(event)
 
 
 @dataclass(slots=True)
@@ -191,6 +199,8 @@ class Event:
     event: str
     when: datetime
     task_id: str | None = None
+    map_index: int | None = None
+    try_number: int | None = None
     extra: str | None = None
 
 
@@ -218,7 +228,6 @@ class Run:
             (task.task_id, -1): TaskInstance(task.task_id, -1, now) for task in self.version.tasks
         }
         self.values: dict[tuple[str, int], Any] = {}
-        self.events: list[Event] = []
         self.logs: dict[tuple[str, int, int], list[Entry]] = {}
         """By task id, map index and try."""
 
@@ -257,7 +266,7 @@ class Run:
         What runs gets the state, what waits is skipped, teardowns still run, and while one
         has to, the run goes on.
         """
-        self._log("patch_dag_run", extra=json.dumps({"state": state, "method": "PATCH"}))
+        self._log_event("patch_dag_run", extra={"state": state, "method": "PATCH"})
         if note is not None:
             self.note = note
         teardowns_wait = False
@@ -267,7 +276,7 @@ class Run:
             if self.version.task(instance.task_id).is_teardown:
                 teardowns_wait = True
             else:
-                self._write(instance, state if instance.state in RUNNING else "skipped")
+                self._end_by_hand(instance, state if instance.state in RUNNING else "skipped")
                 instance.start_date = instance.start_date or instance.end_date
         if not teardowns_wait:
             # One that has not started is not said to have.
@@ -277,8 +286,8 @@ class Run:
 
     def mark_task(self, task_id: str, state: str) -> None:
         """Mark one task, as `PATCH` of its instance does."""
-        self._log("patch_task_instance", task_id, json.dumps({"new_state": state}))
-        self._write(self.instance(task_id), state)
+        self._log_event("patch_task_instance", task_id, extra={"new_state": state})
+        self._end_by_hand(self.instance(task_id), state)
 
     # Its tasks
 
@@ -301,14 +310,14 @@ class Run:
         self._run_if_not_running(task_id, map_index)
         if value is not None:
             self.values[task_id, map_index] = value
-        self._write(self.instance(task_id, map_index), "success")
+        self._report(task_id, map_index, "success")
 
     def fail(self, task_id: str, map_index: int = -1, raises: BaseException | None = None) -> None:
-        """Let a task fail for good; without an exception, somebody has marked it."""
+        """Let a task fail for good; without an exception, it does not say why."""
         self._run_if_not_running(task_id, map_index)
         if raises is not None:
             self.log(task_id, TASK_FAILED, raises, map_index)
-        self._write(self.instance(task_id, map_index), "failed")
+        self._report(task_id, map_index, "failed")
 
     def log(
         self, task_id: str, event: str, raised: BaseException | None = None, map_index: int = -1
@@ -326,15 +335,15 @@ class Run:
             if instance.state in FINISHED or self.version.task(instance.task_id).is_teardown:
                 continue
             is_running = instance.state in RUNNING
-            self._log("fail task" if is_running else "skip task", instance.task_id)
+            event = "fail task" if is_running else "skip task"
+            self._log_event(event, of=instance)
             self._write(instance, "failed" if is_running else "skipped")
 
     def retry(self, task_id: str, map_index: int = -1) -> None:
         """Let a task fail that will be tried again."""
         self._run_if_not_running(task_id, map_index)
-        instance = self.instance(task_id, map_index)
-        instance.id = str(uuid.uuid4())
-        self._write(instance, "up_for_retry")
+        self.instance(task_id, map_index).id = str(uuid.uuid4())
+        self._report(task_id, map_index, "up_for_retry")
 
     def set_state(self, task_id: str, state: str | None, map_index: int = -1) -> None:
         """Give a task instance a state, whatever it had."""
@@ -359,7 +368,7 @@ class Run:
 
     def clear(self, task_id: str, map_index: int = -1) -> None:
         """Let a task run once more. `end_date` and its value stay until it does."""
-        self._log("post_clear_task_instances")
+        self._log_event("post_clear_task_instances")
         instance = self.instance(task_id, map_index)
         instance.id = str(uuid.uuid4())
         self._write(instance, None)
@@ -381,16 +390,46 @@ class Run:
         if self.instance(task_id, map_index).state != "running":
             self.begin(task_id, map_index)
 
-    def _log(self, event: str, task_id: str | None = None, extra: str | None = None) -> None:
+    def _log_event(
+        self,
+        event: str,
+        task_id: str | None = None,
+        *,
+        of: TaskInstance | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
         # By the host that writes the rest of it.
-        self.events.append(Event(event, self.dag.clock.now() + self.off, task_id, extra))
+        line = Event(
+            event,
+            self.dag.clock.now() + self.off,
+            task_id=of.task_id if of else task_id,
+            map_index=of.map_index if of else None,
+            try_number=of.try_number if of else None,
+            extra=None if extra is None else json.dumps(extra),
+        )
+        self.dag.log(self.run_id, line)
+
+    def _report(self, task_id: str, map_index: int, state: str) -> None:
+        """Take in what a worker says of its task.
+
+        Also into the event log (`airflow/api_fastapi/execution_api/routes/task_instances.py`).
+        """
+        instance = self.instance(task_id, map_index)
+        self._log_event(state, of=instance, extra={"host_name": "worker"})
+        self._write(instance, state)
+
+    def _end_by_hand(self, instance: TaskInstance, state: str) -> None:
+        """End a task, whose end stays what it was if it had one (`TaskInstance.set_state`)."""
+        before = instance.end_date
+        self._write(instance, state)
+        instance.end_date = before or instance.end_date
 
     def _write(self, instance: TaskInstance, state: str | None) -> None:
         instance.state = state
         instance.updated_at = self._written()
         if state == "running":
             instance.start_date = instance.updated_at
-        elif state in FINISHED:
+        elif state in (*FINISHED, "up_for_retry"):
             instance.end_date = instance.updated_at
 
 

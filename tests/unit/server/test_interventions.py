@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dag_inference_server.airflow import Event
-from dag_inference_server.invocation.interventions import last_mark, stopped_by_fail_fast
+from dag_inference_server.invocation.interventions import last_mark, standing, stopped_by_fail_fast
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -47,16 +47,18 @@ def test_the_mark_that_a_run_stands_under(
     lines: list[tuple[str, str | None]], state: str | None
 ) -> None:
     """The last one that names a state, unless the run was cleared or queued after it."""
-    mark = last_mark(events(*lines))
+    mark = last_mark(standing(events(*lines)))
     assert (mark.state if mark else None) == state
 
 
 def test_what_fail_fast_has_stopped() -> None:
-    """Task instances by id and map index; -1 where there is none."""
+    """Task instances by id and map index; -1 where there is none. Not what then ended by itself."""
     lines = [
         Event(event="skip task", when=START, task_id="a", map_index=-1),
         Event(event="fail task", when=START, task_id="b", map_index=3),
         Event(event="skip task", when=START, task_id="c"),
         Event(event="patch_dag_run", when=START, task_id="d"),
+        Event(event="fail task", when=START, task_id="e", map_index=0),
+        Event(event="failed", when=START, task_id="e", map_index=0),
     ]
     assert stopped_by_fail_fast(lines) == {("a", -1), ("b", 3), ("c", -1)}

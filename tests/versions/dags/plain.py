@@ -41,6 +41,15 @@ def echoes():
 
 
 @dag(schedule=None)
+def returns_nothing():
+    @task(pool="returns_nothing")
+    def nothing():
+        pass
+
+    nothing()
+
+
+@dag(schedule=None)
 def held_teardown():
     @task
     def answer():
@@ -90,6 +99,7 @@ def one_at_a_time():
 
 one_task()
 echoes()
+returns_nothing()
 held_teardown()
 held_clean_up()
 raises()
