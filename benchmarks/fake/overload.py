@@ -39,8 +39,8 @@ _BOUND_BY = {"the DAG, a second long": LASTING, "the gateway's core": ANSWERED}
 NOTE = """The peak: as many callers as there are places (MAX_CALLS), each with one call after the
 other. The flood comes at its own pace, whatever becomes of the calls before. Where runs take a
 second, they bound the peak; against a fake Airflow that answers at once, the gateway's own core
-does, and each refusal takes of it what a third of a call does. Whoever makes the flood takes
-processor from gateway and fake where there are few, and then does not reach its pace."""
+does, and each refusal takes of it what a third of a call does: no bar is set there. Whoever makes
+the flood takes processor from gateway and fake where there are few, and does not reach its pace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ _NOTHING = {"METRICS_LISTEN": "off", "LOG_LEVEL": "error"}
 _USUAL = {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}
 
 NOTE = f"""Of each way {_PROCESSES} gateways, all in turn, {_ROUNDS} times, none of them beside
-another, and the best of all, which is the one that the machine has disturbed least. Usual: metrics, and a line of JSON for each call. Traces: beside them, for the calls that
-are recorded, a span for each of them and of its stages; by default some of each second, or else
-every one."""
+another; the best of all of them, which the machine has disturbed least. Usual: metrics, and a line
+of JSON for each call. Traces: beside them, for the calls that are recorded, a span for each of them
+and of its stages; by default some of each second, or else every one."""
 
 
 async def measure(sizes: Sizes, report: Report) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -15,9 +15,10 @@ from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.inference import open_inference_pb2 as inference_pb
-from fakes.airflow import Dag, FakeAirflow, Kind, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Task, steps
 from integration import inference
 from integration.gateway import Gateway
+from integration.slow import work
 from integration.statuses import failure
 from integration.waiting import eventually
 
@@ -60,6 +61,10 @@ def several(values: list[Any], other: Any) -> Dag:
         (lambda: one([LONG, MOMENT, None, 2**60]), ("WRAPPED_VALUE", [LONG, AT, None, 2**60])),
         (lambda: one(LONG), ("WRAPPED_VALUE", LONG)),
         (
+            lambda: one({"text": LONG, "odd": [math.nan, -math.inf]}),
+            ("OBJECT", {"text": LONG, "odd": ["NaN", "-Infinity"]}),
+        ),
+        (
             lambda: several([LONG, None, {"at": MOMENT}], MOMENT),
             ("BY_TASK", {"predict": [LONG, None, {"at": AT}], "other": AT}),
         ),
@@ -69,7 +74,14 @@ def several(values: list[Any], other: Any) -> Dag:
             ("BY_TASK", {"predict": [[AT] * 100] * 50, "other": [LONG]}),
         ),
     ],
-    ids=["object", "list", "text", "mapped, and another", "many mapped, and another"],
+    ids=[
+        "object",
+        "list",
+        "text",
+        "odd numbers",
+        "mapped, and another",
+        "many mapped, and another",
+    ],
 )
 async def test_it_is_as_a_small_one(
     airflow: FakeAirflow,
@@ -127,6 +139,16 @@ async def test_it_is_tensors(airflow: FakeAirflow, gateway: Gateway, is_stream: 
     assert inference.kinds(response)["xs"] == ("FP32", [20_000])
 
 
+async def test_it_is_deep(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A value of some kilobytes, of which another process makes tensors, too, may be deep."""
+    deep = json.loads("[" * 600 + "]" * 600)
+    airflow.add(one({"deep": deep, "text": "x" * 9_000}))
+
+    response = await inference.stub(gateway).ModelInfer(inference.infer(dag_id="dag"), timeout=20)
+
+    assert inference.values(response) == {"deep": deep, "text": "x" * 9_000}
+
+
 async def test_outputs_that_are_wanted(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Only these come, and one that is not there is named beside those that are."""
     airflow.add(one({"long": LONG, "short": 1}))
@@ -145,34 +167,44 @@ async def test_outputs_that_are_wanted(airflow: FakeAirflow, gateway: Gateway) -
     assert failed.metadata["run_id"]
 
 
-async def test_others_go_on(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """While a large value is read, calls with small ones come and go."""
-    numbers = [*range(1_000_000)]
-    airflow.add(one(numbers, "large"))
-    airflow.add(one(1, "small"))
-    request = pb.InvokeRequest(dag_id="large")
-    waiting = asyncio.create_task(failure(gateway.stub.Invoke(request, timeout=60)))
-    await eventually(lambda: airflow.count(Kind.VALUE))
+@pytest.mark.parametrize(
+    "slow", ["airflow.values.value_of", "edge.responses.struct_bytes_of"], ids=["read", "made"]
+)
+async def test_the_deadline_passes(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """While the value is read or the answer made: the run's id comes all the same.
 
-    for _ in range(10):
-        await gateway.stub.Invoke(pb.InvokeRequest(dag_id="small"), timeout=10)
-        assert not waiting.done()
+    Nobody else waits for what is left of the work. A call that wanted its run ended has it ended,
+    although its result was there.
+    """
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", LONG)], tags=["result:predict"]))
+    request = pb.InvokeRequest(dag_id="dag", on_deadline=pb.ON_DEADLINE_CANCEL)
 
-    assert (await waiting).reason == "RESULT_TOO_LARGE"
-
-
-@pytest.mark.parametrize("settings", [{"max_result_bytes": 2**26}], ids=[""])
-async def test_the_deadline_passes(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """A value that takes longer to read than its caller waits is a deadline with its run's id."""
-    airflow.add(one([*range(3_000_000)], "large"))
-    airflow.add(one(LONG, "small"))
-
-    failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="large"), timeout=1.5))
-    answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="small"), timeout=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"dag_inference_server.{slow}", work)
+        failed = await failure(gateway.stub.Invoke(request, timeout=1.5))
+    answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=20)
 
     assert failed.reason == "DEADLINE_EXCEEDED"
-    assert failed.metadata["run_id"]
+    assert failed.metadata["run_id"] == dag.made[0].run_id
+    assert "it is ended" in failed.message
+    assert await eventually(lambda: dag.made[0].state == "failed")
     assert answer.result["return_value"] == LONG
+
+
+async def test_it_is_too_large(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """What is read but cannot be sent is an error that says how to get it, in every form."""
+    airflow.add(one(["é" * 100] * 50_000))
+
+    for result_format, way_out in (("STRUCT", "ask for JSON"), ("JSON", "ask for a reference")):
+        request = pb.InvokeRequest(
+            dag_id="dag", result_format=pb.ResultFormat.Value(f"RESULT_FORMAT_{result_format}")
+        )
+        failed = await failure(gateway.stub.Invoke(request, timeout=30))
+        assert failed.reason == "RESULT_TOO_LARGE"
+        assert way_out in failed.message
+        assert failed.metadata["run_id"]
 
 
 async def test_the_process_that_reads_it_is_killed(airflow: FakeAirflow, gateway: Gateway) -> None:

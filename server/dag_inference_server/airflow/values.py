@@ -18,7 +18,7 @@ from dag_inference_server.airflow.statuses import NotFound, granted
 from dag_inference_server.airflow.transport import Transport
 from dag_inference_server.apart import Apart
 from dag_inference_server.results.written import QUICK, Value
-from dag_inference_server.results.xcoms import NoXComs, results_of, value_of
+from dag_inference_server.results.xcoms import NoXComs, names_of, results_of, value_of
 
 T = TypeVar("T")
 
@@ -89,38 +89,46 @@ class Values:
         return await self._taken(value_of, await self._read(operation, budget))
 
     async def of_run(
-        self, dag_id: str, run_id: str, budget: Budget, tasks: Mapping[str, bool] | None = None
+        self, dag_id: str, run_id: str, budget: Budget, tasks: Mapping[str, bool]
     ) -> Mapping[str, Value]:
-        """What a run that has ended says of its results, by task.
+        """What a run that has ended says of the values of tasks.
 
         The value of a task, or the list of the values of a mapped one in the order of the map.
 
-        A lower bound: a result task that failed, was skipped or returned `None` is missing, as
-        is an instance that returned `None`, and everything the account may not read.
+        A lower bound: a task that failed, was skipped or returned `None` is missing, as is an
+        instance that returned `None`, and everything the account may not read.
 
         Args:
             dag_id: The DAG.
             run_id: The run.
             budget: What may be read.
-            tasks: The tasks, and whether each is mapped; none for those that the DAG declares to
-                be its result.
+            tasks: The tasks, and whether each is mapped.
 
         Raises:
             NotFound: No such run.
             RecursionError: A value is nested about a thousand levels deep.
         """
+        said = await self._waited(dag_id, run_id, budget, [*tasks])
+        mapped = {task_id for task_id, is_mapped in tasks.items() if is_mapped}
+        return await self._taken(results_of, said, mapped)
+
+    async def results_of_run(self, dag_id: str, run_id: str, budget: Budget) -> tuple[str, ...]:
+        """The tasks that a run that has ended, or its DAG, calls its results: as `of_run` says."""
+        return await self._taken(names_of, await self._waited(dag_id, run_id, budget, None))
+
+    async def _waited(
+        self, dag_id: str, run_id: str, budget: Budget, task_ids: list[str] | None
+    ) -> bytes:
         operation = partial(
             self._waits.wait_dag_run_until_finished_without_preload_content,
             dag_id,
             run_id,
             # Should it be running again, the request times out before the next look.
             _NEVER,
-            list(tasks or ()) or None,
+            task_ids,
         )
-        body = await self._read(operation, budget)
-        mapped = {task_id for task_id, is_mapped in (tasks or {}).items() if is_mapped}
         # A line for each look, and the last one has the values.
-        return await self._taken(results_of, body.strip().rpartition(b"\n")[2], mapped)
+        return (await self._read(operation, budget)).strip().rpartition(b"\n")[2]
 
     async def _read(self, operation: Operation, budget: Budget) -> bytes:
         answer = await self._transport.send(operation, granted, body=at_most(budget.left))
@@ -132,7 +140,7 @@ class Values:
         try:
             if len(body) <= QUICK:
                 return take(body, *args, as_text=False)
-            return await self._apart.run(take, body, *args, as_text=True)
+            return await self._apart.run(len(body), take, body, *args, as_text=True)
         except NoXComs as error:
             raise AirflowUnavailable(
                 "Airflow's answer has no XComs", retry_after=RETRY_AFTER

@@ -132,7 +132,7 @@ class Responses:
             if size <= QUICK:
                 response.result.CopyFrom(struct_of(result, self.max_bytes))
                 return b""
-            content = await self._apart.run(struct_bytes_of, result, self.max_bytes)
+            content = await self._apart.run(size, struct_bytes_of, result, self.max_bytes)
         except TooDeep as error:
             raise ResultTooDeep(f"the result is {error}; ask for JSON") from None
         except TooLarge:
@@ -144,7 +144,14 @@ class Responses:
 
     async def _text(self, result: Shaped, size: int) -> str:
         """The text of a result of so many bytes of JSON as Airflow writes it."""
-        return text_of(result) if size <= QUICK else await self._apart.run(text_of, result)
+        try:
+            if size <= QUICK:
+                return text_of(result, self.max_bytes)
+            return await self._apart.run(size, text_of, result, self.max_bytes)
+        except TooLarge:
+            raise ResultTooLarge(
+                f"the result has more than {self.max_bytes} bytes as JSON; ask for a reference"
+            ) from None
 
     def _reference(self, run: DagRun, reference: ResultReference) -> pb.ResultReference:
         task_path = f"/tasks/{quote(reference.task_id, safe='')}"

@@ -123,10 +123,11 @@ class Invocations:
         return error
 
     async def end_all(self) -> None:
-        """End every call that is under way with `ShuttingDown`; the runs go on."""
+        """End every call that waits with `ShuttingDown`; the runs go on."""
         self._overdue.close()
         for number, flight in enumerate(tuple(self._flights)):
-            flight.cut_off()
+            if not flight.has_outcome:
+                flight.cut_off()
             if number % _AT_ONCE == 0:
                 # So that the first have their status before the last are told.
                 await asyncio.sleep(0)
@@ -141,7 +142,7 @@ class Invocations:
 
         async def admitted() -> T:
             with self._admission.admit(call.dag_id) as place:
-                return await self._bounded(flight, self._invoke(flight, call, place), translate)
+                return await self._bounded(flight, self._invoke(flight, call, place, translate))
 
         return await self._observed(flight, admitted())
 
@@ -155,8 +156,8 @@ class Invocations:
 
         async def admitted() -> T:
             with self._admission.admit_wait(attachment.dag_id, attachment.run_id):
-                work = self._attach(flight, attachment, attachment.run_id)
-                return await self._bounded(flight, work, translate)
+                work = self._attach(flight, attachment, attachment.run_id, translate)
+                return await self._bounded(flight, work)
 
         return await self._observed(flight, admitted())
 
@@ -200,7 +201,7 @@ class Invocations:
         except DagInferenceError as error:
             raise error.about(subject) from error
 
-    async def _invoke(self, flight: Flight, call: Call, place: Place) -> Outcome:
+    async def _invoke(self, flight: Flight, call: Call, place: Place, translate: Translate[T]) -> T:
         run_id = self._run_ids.make(call.dag_id, call.request_id)
         fitting = call.fitting
         try:
@@ -218,7 +219,7 @@ class Invocations:
                     self._admission.rejections["queue"] += 1
                 raise
             place.triggered()
-            return await self._attach(flight, call, run_id)
+            return await self._attach(flight, call, run_id, translate)
         with (
             self._attendance.attend((call.dag_id, run_id), flight.why_end) as attendee,
             self._watcher.follow(
@@ -238,7 +239,7 @@ class Invocations:
             outcome = await self._wait(flight, plan, follower, attached=attached)
             if flight.is_first and (queued := outcome.timing.queued) is not None:
                 self._admission.was_queued(call.dag_id, queued.total_seconds())
-            return outcome
+            return await self._answer(flight, outcome, translate)
 
     async def _fitted(self, call: Call, fitting: Fitting) -> Call:
         dag = await self._catalog.details(call.dag_id)
@@ -246,7 +247,9 @@ class Invocations:
             return replace(call, conf=await asyncio.to_thread(fitting.conf, dag))
         return replace(call, conf=fitting.conf(dag))
 
-    async def _attach(self, flight: Flight, wanted: Wanted, run_id: str) -> Outcome:
+    async def _attach(
+        self, flight: Flight, wanted: Wanted, run_id: str, translate: Translate[T]
+    ) -> T:
         dag_id = wanted.dag_id
         subject = self._subject_of_ours(dag_id, run_id)
         with (
@@ -265,7 +268,8 @@ class Invocations:
             plan = await self._catalog.plan_for_run(
                 dag_id, flight.run.version, wanted.result_task_ids
             )
-            return await self._wait(flight, plan, follower, attached=True)
+            outcome = await self._wait(flight, plan, follower, attached=True)
+            return await self._answer(flight, outcome, translate)
 
     def _subject_of_ours(self, dag_id: str, run_id: str) -> Subject:
         """A run that may be waited for here, as the subject of errors.
@@ -298,19 +302,20 @@ class Invocations:
             # As it is known by now: the limit of one that has ended is forgotten.
             self._timeouts.expect(flight.run)
 
-    async def _bounded(
-        self, flight: Flight, work: Awaitable[Outcome], translate: Translate[T]
-    ) -> T:
-        """Do the work, and make the answer of it, within the caller's patience.
+    async def _answer(self, flight: Flight, outcome: Outcome, translate: Translate[T]) -> T:
+        """Make the answer. Until it is made, the call is there: its deadline ends its run."""
+        known = time.monotonic()
+        flight.has_outcome = True
+        answer = await translate(outcome)
+        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
+        return answer
 
-        Every error gets the run's id.
-        """
+    async def _bounded(self, flight: Flight, work: Awaitable[T]) -> T:
+        """Do the work within the caller's patience; every error gets the run's id."""
         self._flights.add(flight)
         try:
             async with flight.patience:
-                outcome = await work
-                known = time.monotonic()
-                answer = await translate(outcome)
+                return await work
         except TimeoutError:
             if not flight.patience.expired():
                 raise
@@ -321,8 +326,6 @@ class Invocations:
             raise _told(error, flight) from error
         finally:
             self._flights.discard(flight)
-        self._observer.answered(outcome, timedelta(seconds=time.monotonic() - known))
-        return answer
 
 
 def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:

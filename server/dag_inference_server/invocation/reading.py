@@ -107,10 +107,10 @@ class Reader:
             NotFound: There is no such run any more.
         """
         budget = Budget(self._limits.max_bytes)
-        values = await self._read(
-            lambda: self._values.of_run(run.dag_id, run.run_id, budget), "the run"
+        names = await self._read(
+            lambda: self._values.results_of_run(run.dag_id, run.run_id, budget), "the run"
         )
-        return tuple(sorted(values))
+        return tuple(sorted(names))
 
     async def _of_finished(
         self, run: DagRun, instances: Sequence[TaskInstance]

@@ -79,6 +79,8 @@ class Flight:
     """Ends the call when its caller's patience ends."""
     is_repeatable: bool = True
     """Whether the same call once more would find the run, if there is one by now."""
+    has_outcome: bool = False
+    """Whether all that is left is to make the answer."""
     is_cut_off: bool = False
     """Whether the gateway ends it, because it is going away."""
     is_first: bool = False

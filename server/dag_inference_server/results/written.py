@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,13 +32,17 @@ def written(value: Value) -> Value:
     return Written(json.dumps(value).encode(), isinstance(value, dict))
 
 
-def read(value: Value) -> Json:
-    """A value, or those of a mapped task, of which some or all may be text."""
+def read(value: Value, constant: Callable[[str], Json] | None = None) -> Json:
+    """A value, or those of a mapped task, of which some or all may be text.
+
+    In text, `constant` makes something of the names of what is no number in JSON; else they are
+    floats.
+    """
     match value:
         case Written(text=text):
-            document: Json = json.loads(text)
+            document: Json = json.loads(text, parse_constant=constant)
             return document
         case list() if any(isinstance(item, Written) for item in value):
-            return [read(item) for item in value]
+            return [read(item, constant) for item in value]
         case _:
             return value

@@ -24,6 +24,14 @@ def value_of(entry: bytes, *, as_text: bool) -> Value:
     return written(value) if as_text else value
 
 
+def names_of(said: bytes, *, as_text: bool) -> tuple[str, ...]:
+    """The tasks whose results stand in what `/wait` says of a run that has ended.
+
+    Raises what `value_of` does.
+    """
+    return tuple(_object(said, "state").get("results", ()))
+
+
 def results_of(said: bytes, mapped: Collection[str], *, as_text: bool) -> Mapping[str, Value]:
     """The results by task in what `/wait` says of a run that has ended; none if it names none.
 

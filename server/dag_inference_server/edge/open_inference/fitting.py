@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from dag_inference.errors import RequestInvalid, Subject, Violation
 from dag_inference_server.airflow import DagDetails
+from dag_inference_server.edge.open_inference.outputs import NoSuchOutputs
 from dag_inference_server.results.conf import NoConf, faults
 from dag_inference_server.results.struct import Json
 from dag_inference_server.tensors.declared import Declared, outputs
@@ -67,7 +67,9 @@ class Inference:
         """Make sure that it is the version that is meant, and has the outputs that are wanted."""
         check_version(self.version, dag)
         if self.declared:
-            check_outputs(self.outputs, self.declared, Subject(dag.dag_id))
+            error = NoSuchOutputs.among(self.outputs, self.declared)
+            if error is not None:
+                raise not_there(error, self.outputs, Subject(dag.dag_id))
 
 
 def is_latest(version: str, dag: DagDetails) -> bool:
@@ -91,21 +93,16 @@ def check_version(version: str, dag: DagDetails) -> None:
         )
 
 
-def check_outputs(wanted: tuple[str, ...], known: Mapping[str, Any], subject: Subject) -> None:
-    """Make sure that all outputs that are wanted are known.
-
-    Raises:
-        RequestInvalid: One is not.
-    """
+def not_there(error: NoSuchOutputs, wanted: Sequence[str], subject: Subject) -> RequestInvalid:
+    """The error of a request that wants outputs which there are not."""
+    places, known = error.args
     unknown = [
-        Violation(f"outputs[{index}].name", f"there is no output {name[:100]}")
-        for index, name in enumerate(wanted)
-        if name not in known
+        Violation(f"outputs[{place}].name", f"there is no output {wanted[place][:100]}")
+        for place in places
     ]
-    if unknown:
-        there = ", ".join(known) or "none"
-        raise RequestInvalid(
-            f"{unknown[0].field}: {unknown[0].description}; the outputs are: {there}",
-            subject=subject,
-            violations=unknown,
-        )
+    there = ", ".join(known) or "none"
+    return RequestInvalid(
+        f"{unknown[0].field}: {unknown[0].description}; the outputs are: {there}",
+        subject=subject,
+        violations=unknown,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.results.shape import Shaped
@@ -16,8 +17,22 @@ _FIELDS = 4
 """Bytes that the two fields of an output take beside what is in them, at least."""
 
 
+_NAMES = 20
+"""That are told of a result that does not have what is wanted."""
+
+
 class NoSuchOutputs(Exception):
-    """Outputs are wanted that the result does not have; its argument is a tuple of those it has."""
+    """Outputs are wanted that there are not.
+
+    Its arguments are their places among those that are wanted, and the names of some that there
+    are.
+    """
+
+    @classmethod
+    def among(cls, wanted: Sequence[str], known: Collection[str]) -> NoSuchOutputs | None:
+        """The error, if some that are wanted are not known."""
+        places = tuple(place for place, name in enumerate(wanted) if name not in known)
+        return cls(places, tuple(islice(known, _NAMES))) if places else None
 
 
 class OutputsTooLarge(Exception):
@@ -47,8 +62,8 @@ def outputs_of(
         RecursionError: A value is nested about a thousand levels deep.
     """
     values = result.document() if result else {}
-    if any(name not in values for name in wanted):
-        raise NoSuchOutputs(tuple(values))
+    if error := NoSuchOutputs.among(wanted, values):
+        raise error
     response, size = pb.ModelInferResponse(), 0
     for name in wanted or values:
         tensor = tensor_of(values[name], declared.get(name))

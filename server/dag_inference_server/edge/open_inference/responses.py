@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dag_inference.errors import ResultTooDeep, ResultTooLarge, Subject
 from dag_inference_server.apart import Apart
-from dag_inference_server.edge.open_inference.fitting import Inference, check_outputs
+from dag_inference_server.edge.open_inference.fitting import Inference, not_there
 from dag_inference_server.edge.open_inference.outputs import (
     NoSuchOutputs,
     OutputsTooLarge,
@@ -65,16 +65,14 @@ class InferResponses:
         left = self._max_bytes - response.ByteSize() - _ENVELOPE
         more = b""
         try:
-            if outcome.bytes_read <= _QUICK:
+            if (size := outcome.bytes_read) <= _QUICK or outcome.result is None:
                 response.MergeFrom(outputs_of(outcome.result, wanted, declared, left))
             else:
-                more = await self._apart.run(
-                    outputs_bytes_of, outcome.result, wanted, declared, left
-                )
+                # Text can be nested deeper than what is pickled.
+                result = outcome.result.written()
+                more = await self._apart.run(size, outputs_bytes_of, result, wanted, declared, left)
         except NoSuchOutputs as error:
-            (known,) = error.args
-            check_outputs(wanted, dict.fromkeys(known), Subject(run.dag_id))
-            raise
+            raise not_there(error, wanted, Subject(run.dag_id)) from None
         except OutputsTooLarge:
             raise self._too_large() from None
         except RecursionError:
