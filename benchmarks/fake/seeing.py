@@ -3,67 +3,79 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import replace
+from statistics import median
 
 from benchmarks.fake.airflow import fake_airflow
 from benchmarks.fake.collector import collector
-from benchmarks.fake.throughput import Rate, calls_per_second
-from benchmarks.gateway import gateway
+from benchmarks.fake.throughput import calls_per_second
+from benchmarks.gateway import Address, GatewayProcess, gateway
 from benchmarks.report import Cell, Report
 from benchmarks.sizes import Sizes
-
-_PROCESSES, _ROUNDS = 3, 6
-"""Of each way: of two that do the same, one can be a tenth slower for as long as it lives, and a
-machine is fast now and slow then."""
-
-_WARM_UP = 0.3
-"""Seconds."""
 
 _NOTHING = {"METRICS_LISTEN": "off", "LOG_LEVEL": "error"}
 _USUAL = {"LOG_LEVEL": "info", "LOG_FORMAT": "json"}
 
-NOTE = f"""Of each way {_PROCESSES} gateways, all in turn, {_ROUNDS} times, none of them beside
-another; the best of all of them, which the machine has disturbed least. Usual: metrics, and a line
-of JSON for each call. Traces: beside them, for the calls that are recorded, a span for each of them
-and of its stages; by default some of each second, or else every one."""
+_PAIRS = {"usual": 4, "all, by default": 12, "all, every call traced": 4}
+"""Gateways of each way, each beside one of its own that tells nothing: of two processes that do the
+same, one can be a tenth slower for as long as it lives."""
+
+_ORDER = (0, 1, 1, 0)
+"""Their turns: a machine that becomes slower, or faster, does so for both."""
+
+_WARM_UP = 0.3
+"""Seconds."""
+
+NOTE = f"""A gateway and one that tells nothing, in turns, and others of both after them; medians of
+{", ".join(f"{pairs} pairs ({way})" for way, pairs in _PAIRS.items())}. Usual:
+metrics, and a line of JSON for each call. Traces: beside them, for the calls that are recorded, a
+span for each of them and of its stages; by default some of each second, or else every one."""
 
 
 async def measure(sizes: Sizes, report: Report) -> None:
-    """Measure gateways that tell nothing, the usual, and all."""
+    """Measure gateways beside others that tell nothing."""
     report.say("what it costs to be seen …")
-    sizes = replace(sizes, throughput=3 * sizes.throughput / 10)
-    rates: dict[str, list[Rate]] = defaultdict(list)
-    with ExitStack() as stack:
-        endpoint = stack.enter_context(collector())
-        airflow = stack.enter_context(fake_airflow())
+    sizes = replace(sizes, throughput=sizes.throughput / 5)
+    rows: list[list[Cell]] = []
+    with collector() as endpoint, fake_airflow() as airflow:
         traced = _USUAL | {"OTLP_ENDPOINT": endpoint}
         ways = {
-            "nothing": _NOTHING,
             "usual": _USUAL,
             "all, by default": traced,
             "all, every call traced": traced | {"TRACES_PER_SECOND": "1000000"},
         }
-        servers = [
-            (way, stack.enter_context(gateway(airflow.address, **settings)))
-            for _ in range(_PROCESSES)
-            for way, settings in ways.items()
-        ]
-        # The first calls fill pools and caches.
-        for number in range(-1, _ROUNDS):
-            for way, server in servers:
-                pids = {"server": server.pid, "load": os.getpid()}
-                rate = await calls_per_second(server.target, sizes, pids, warm_up=_WARM_UP)
-                if number >= 0:
-                    rates[way].append(rate)
-    calls = {way: max(rate.calls for rate in of_way) for way, of_way in rates.items()}
-    cpu = {way: min(rate.cpu for rate in of_way) for way, of_way in rates.items()}
-    rows: list[list[Cell]] = [
-        [way, calls[way], calls[way] / calls["nothing"], cpu[way], cpu[way] / cpu["nothing"]]
-        for way in ways
-    ]
+        for way, settings in ways.items():
+            pairs = [
+                await _beside_nothing(airflow.address, settings, sizes) for _ in range(_PAIRS[way])
+            ]
+            rows.append([way, *(median(figures) for figures in zip(*pairs, strict=True))])
     columns = ("told", "calls /s", "relative", "CPU ms per call", "relative")
-    report.table("What it costs to be seen", columns, rows, NOTE)
-    share = calls["all, by default"] / calls["nothing"]
+    report.table("What it costs to be seen, beside telling nothing", columns, rows, NOTE)
+    share = float(rows[1][2] or 0)
     report.bar("calls per second with metrics, log, traces", share, 0.95, "times", at_least=True)
+
+
+async def _beside_nothing(
+    airflow: Address, settings: dict[str, str], sizes: Sizes
+) -> tuple[float, float, float, float]:
+    """Calls a second and CPU for each of a gateway, both also in relation to one without words."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(gateway(airflow, **each)) for each in (_NOTHING, settings)]
+        # The first calls fill pools and caches.
+        for server in servers:
+            await _turn(server, replace(sizes, throughput=0.5))
+        calls, cpu = [0.0, 0.0], [0.0, 0.0]
+        for which in _ORDER:
+            made, spent = await _turn(servers[which], sizes)
+            calls[which] += made
+            cpu[which] += spent
+    (nothing, ours), (nothings_cpu, our_cpu) = calls, cpu
+    turns = len(_ORDER) / len(servers)
+    return ours / turns, ours / nothing, our_cpu / turns, our_cpu / nothings_cpu
+
+
+async def _turn(server: GatewayProcess, sizes: Sizes) -> tuple[float, float]:
+    pids = {"server": server.pid, "load": os.getpid()}
+    rate = await calls_per_second(server.target, sizes, pids, warm_up=_WARM_UP)
+    return rate.calls, rate.cpu
