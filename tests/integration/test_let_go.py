@@ -11,7 +11,7 @@ import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.rpc import Rpc
-from dag_inference_server.invocation.wait import Flight
+from dag_inference_server.invocation.flight import Flight
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
 from integration.run_ids import ours

@@ -50,13 +50,14 @@ from dag_inference_server.invocation.call import (
     Translate,
     Wanted,
 )
+from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.making import RunMaker
 from dag_inference_server.invocation.observer import CALLER_LEFT, DEADLINE_MISSED, Observer
 from dag_inference_server.invocation.overdue import Overdue
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
-from dag_inference_server.invocation.wait import Flight, Wait
+from dag_inference_server.invocation.wait import Wait
 from dag_inference_server.watcher import Follower, Watcher
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from dag_inference_server.airflow import (
 from dag_inference_server.ending.attendance import Attendee
 from dag_inference_server.ending.notes import limited, traced
 from dag_inference_server.invocation.call import Call
+from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.refusal import refusal
-from dag_inference_server.invocation.wait import Flight
 from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 

@@ -9,8 +9,8 @@ from dag_inference.errors import DagInferenceError, DeadlineExceeded
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound
 from dag_inference_server.invocation.admission import Admission
 from dag_inference_server.invocation.call import Call
+from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.stopwatch import Stopwatch
-from dag_inference_server.invocation.wait import Flight
 
 _AT_ONCE = 4
 """Runs that are looked at together for answers, and as many again for the queue. Many calls whose

@@ -1,0 +1,81 @@
+"""One call under way, and what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from dag_inference.errors import Subject
+from dag_inference_server.airflow import DagRun
+from dag_inference_server.invocation.call import Listener, Wanted
+from dag_inference_server.invocation.stopwatch import Stopwatch
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One call under way."""
+
+    wanted: Wanted
+    listener: Listener
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    run_id: str | None = None
+    """The run, once it is known to exist."""
+    run: DagRun | None = None
+    """The run as last seen; `None` until it was."""
+    patience: asyncio.Timeout = field(init=False)
+    """Ends the call when its caller's patience ends."""
+    is_repeatable: bool = True
+    """Whether the same call once more would find the run, if there is one by now."""
+    has_outcome: bool = False
+    """Whether all that is left is to make the answer."""
+    is_cut_off: bool = False
+    """Whether the gateway ends it, because it is going away."""
+    is_first: bool = False
+    """Whether it made its run itself. Of a run, one call counts for what runs go through."""
+
+    def __post_init__(self) -> None:
+        """Begin to lose patience."""
+        self.patience = asyncio.timeout(self.wanted.patience)
+
+    @property
+    def stage(self) -> str:
+        """What the call waits for: its run, the result, or the reading of it."""
+        # By what Airflow has shown: any run id can be asked for.
+        if self.run is None:
+            return "triggering"
+        return "answering" if self.stopwatch.is_known else "waiting"
+
+    def why_end(self) -> str | None:
+        """Why the run is to be ended if the call gives up now; `None` to keep it."""
+        when = self.patience.when()
+        assert when is not None
+        # Expired, or so late that gRPC itself has cancelled the call.
+        if self.patience.expired() or asyncio.get_running_loop().time() >= when:
+            return "the deadline of its call passed" if self.wanted.cancel_on_deadline else None
+        return "its caller went away" if self.wanted.cancel_on_disconnect else None
+
+    def cut_off(self) -> None:
+        """End it now, because the gateway is going away."""
+        # One that has just ended by itself cannot be.
+        with suppress(RuntimeError):
+            self.patience.reschedule(asyncio.get_running_loop().time())
+            self.is_cut_off = True
+
+    @property
+    def subject(self) -> Subject:
+        """What an error of this call is about, as far as it is known."""
+        state = self.run.state if self.run else None
+        return Subject(self.wanted.dag_id, self.run_id, state)
+
+    @property
+    def took(self) -> timedelta | None:
+        """How long the call has taken; `None` if Airflow has shown no run of it."""
+        # As for `stage`: a run id alone is no proof.
+        return None if self.run is None else timedelta(seconds=self.stopwatch.elapsed)
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the answer has to be ready."""
+        return self.wanted.patience - self.stopwatch.elapsed
