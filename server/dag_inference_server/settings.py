@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     """How long any call waits at most."""
 
     max_calls: int = Field(default=20_000, ge=1)
-    """How many calls that make runs may be in flight, at some 35 KiB each; and as many again that
+    """How many calls that make runs may be in flight, at some 40 KiB each; and as many again that
     wait for runs that exist. More get `OVERLOADED`."""
 
     max_calls_per_dag: int | None = Field(default=None, ge=1)
