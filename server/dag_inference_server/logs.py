@@ -6,7 +6,10 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+_LINES = frozenset({"exception", "stack", "said"})
+"""What has lines of its own, and is not a caller's word."""
 
 
 def configure(level: str, form: str = "text") -> None:
@@ -25,9 +28,10 @@ def configure(level: str, form: str = "text") -> None:
         ]
     else:
         last = [
+            _printable,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
         ]
     structlog.configure(
         processors=[
@@ -45,6 +49,17 @@ def configure(level: str, form: str = "text") -> None:
     root.setLevel(least)
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge())
+
+
+def _printable(_: object, __: str, event: EventDict) -> EventDict:
+    """What callers name comes from anywhere, and must not steer the terminal of who reads it."""
+    return {key: _escaped(key, value) for key, value in event.items()}
+
+
+def _escaped(key: str, value: object) -> object:
+    if not isinstance(value, str) or value.isprintable() or key in _LINES:
+        return value
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 
 
 class _Bridge(logging.Handler):

@@ -55,11 +55,13 @@ class Vitals:
                 log.exception("airflow_health_failed")
                 self.components = {}
             if self.is_well != was_well:
-                ill = [name for name, is_up in self.components.items() if not is_up]
                 if self.is_well:
                     log.info("airflow_is_well")
-                else:
+                elif self.components:
+                    ill = [name for name, is_up in self.components.items() if not is_up]
                     log.warning("airflow_is_ill", ill=ill)
+                else:
+                    log.warning("airflow_does_not_say_how_it_is")
             self._tell(self.is_well)
             await asyncio.sleep(pause)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
+from dag_inference._requests import patience
 from dag_inference.v1 import dag_inference_pb2 as pb
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Comeback:
             allowed: Whether to come back at all: not once the client is closed.
         """
         self._request = request
-        self._ends = None if timeout is None else monotonic() + timeout
+        seconds = patience(timeout)
+        self._ends = None if seconds is None else monotonic() + seconds
         self._allowed = allowed
         self._times = _TIMES
         self._run_id: str | None = None

@@ -26,6 +26,9 @@ Value = TypeVar("Value")
 KeepOrCancel: TypeAlias = Literal["keep", "cancel"]
 """What becomes of a run that nobody waits for any more."""
 
+_FOREVER = 1e9
+"""Seconds: gRPC takes a few times as many for a deadline that is past."""
+
 
 class WaitOptions(TypedDict, total=False):
     """How to wait for a run. Each may be left out."""
@@ -98,6 +101,19 @@ def wait_request(
         on_disconnect=_on_disconnect(on_disconnect),
         result_format=_format(reference),
     )
+
+
+def patience(timeout: float | None) -> float | None:
+    """How long a call may take, in seconds, as gRPC can be told: `None` for the default.
+
+    Raises:
+        ValueError: It is over before it begins, or no number.
+    """
+    if timeout is None:
+        return None
+    if not timeout > 0:
+        raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+    return min(timeout, _FOREVER)
 
 
 def _exact(conf: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
@@ -21,6 +22,7 @@ from dag_inference.errors import (
     DOMAIN,
     DagInferenceError,
     DeadlineExceeded,
+    RequestInvalid,
     ServiceError,
     Subject,
     Violation,
@@ -51,6 +53,10 @@ _BARE_CLASSES: dict[StatusCode, type[DagInferenceError]] = {
     StatusCode.RESOURCE_EXHAUSTED: ServiceError,
 }
 """What they are raised as; others as `DagInferenceError` itself."""
+
+
+_TOO_LARGE = re.compile(r"^SERVER: Received message larger|received metadata size exceeds")
+"""What gRPC says of a request that is so large that it is not read. To repeat it is no use."""
 
 
 class Ended(Protocol):
@@ -99,6 +105,8 @@ def _bare(ended: Ended, target: str, asked: Subject) -> DagInferenceError:
     code = ended.code()
     details = ended.details() or "no details were given"
     made = _BARE_CLASSES.get(code, DagInferenceError)
+    if code is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE.search(details):
+        made = RequestInvalid
     message = _BARE.get(code, "{details}").format(target=target, details=details)
     return made(message, subject=asked, code=code)
 

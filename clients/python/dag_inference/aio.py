@@ -12,7 +12,7 @@ from dag_inference._channels import channel_options, check_target
 from dag_inference._comeback import Comeback
 from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
-from dag_inference._requests import invoke_request, wait_request
+from dag_inference._requests import invoke_request, patience, wait_request
 from dag_inference._results import result_from
 from dag_inference._runs import run_from
 from dag_inference.errors import DagInferenceError
@@ -219,7 +219,7 @@ class AsyncDagInferenceClient:
             timeout: As in `invoke`.
         """
         request = pb.CancelRequest(dag_id=dag_id, run_id=run_id, comment=comment)
-        return run_from((await self._answer(_methods.CANCEL, request, timeout)).run)
+        return run_from((await self._answer(_methods.CANCEL, request, patience(timeout))).run)
 
     async def dags(
         self, *, tags: Sequence[str] = (), timeout: float | None = None
@@ -233,7 +233,7 @@ class AsyncDagInferenceClient:
         page_token = ""
         while True:
             request = list_request(tags, page_token)
-            page = await self._answer(_methods.LIST_DAGS, request, timeout)
+            page = await self._answer(_methods.LIST_DAGS, request, patience(timeout))
             for message in page.dags:
                 yield dag_from(message)
             page_token = page.next_page_token
@@ -248,7 +248,7 @@ class AsyncDagInferenceClient:
             timeout: As in `invoke`.
         """
         request = pb.DescribeDagRequest(dag_id=dag_id)
-        return dag_from((await self._answer(_methods.DESCRIBE_DAG, request, timeout)).dag)
+        return dag_from((await self._answer(_methods.DESCRIBE_DAG, request, patience(timeout))).dag)
 
     async def _result(
         self, request: RunRequest, timeout: float | None, on_run: OnRun | None = None
@@ -285,7 +285,9 @@ class AsyncDagInferenceClient:
 
     def _events(self, request: RunRequest, timeout: float | None) -> AsyncGenerator[Event, None]:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
-        begun = _methods.for_events(request).on_aio(self._channel)(request, timeout=timeout)
+        begun = _methods.for_events(request).on_aio(self._channel)(
+            request, timeout=comeback.timeout
+        )
 
         # Apart, because a generator begins only when it is iterated.
         async def told() -> AsyncGenerator[Event, None]:

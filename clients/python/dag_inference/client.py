@@ -12,7 +12,7 @@ from dag_inference._channels import channel_options, check_target
 from dag_inference._comeback import Comeback
 from dag_inference._dags import dag_from, list_request
 from dag_inference._events import Accepted, event_from
-from dag_inference._requests import invoke_request, wait_request
+from dag_inference._requests import invoke_request, patience, wait_request
 from dag_inference._results import result_from
 from dag_inference._runs import run_from
 from dag_inference.errors import DagInferenceError
@@ -217,7 +217,7 @@ class DagInferenceClient:
             timeout: As in `invoke`.
         """
         request = pb.CancelRequest(dag_id=dag_id, run_id=run_id, comment=comment)
-        return run_from(self._answer(_methods.CANCEL, request, timeout).run)
+        return run_from(self._answer(_methods.CANCEL, request, patience(timeout)).run)
 
     def dags(self, *, tags: Sequence[str] = (), timeout: float | None = None) -> Iterator[Dag]:
         """Tell which DAGs the gateway serves, in the order of their ids, page by page.
@@ -229,7 +229,7 @@ class DagInferenceClient:
         page_token = ""
         while True:
             request = list_request(tags, page_token)
-            page = self._answer(_methods.LIST_DAGS, request, timeout)
+            page = self._answer(_methods.LIST_DAGS, request, patience(timeout))
             yield from map(dag_from, page.dags)
             page_token = page.next_page_token
             if not page_token:
@@ -243,7 +243,7 @@ class DagInferenceClient:
             timeout: As in `invoke`.
         """
         request = pb.DescribeDagRequest(dag_id=dag_id)
-        return dag_from(self._answer(_methods.DESCRIBE_DAG, request, timeout).dag)
+        return dag_from(self._answer(_methods.DESCRIBE_DAG, request, patience(timeout)).dag)
 
     def _result(
         self, request: RunRequest, timeout: float | None, on_run: OnRun | None = None
@@ -280,7 +280,7 @@ class DagInferenceClient:
 
     def _events(self, request: RunRequest, timeout: float | None) -> Generator[Event, None, None]:
         comeback = Comeback(request, timeout, allowed=lambda: self._reattach)
-        begun = _methods.for_events(request).on(self._channel)(request, timeout=timeout)
+        begun = _methods.for_events(request).on(self._channel)(request, timeout=comeback.timeout)
 
         # Apart, because a generator begins only when it is iterated.
         def told() -> Generator[Event, None, None]:

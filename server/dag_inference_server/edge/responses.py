@@ -136,9 +136,10 @@ class Responses:
         except TooDeep as error:
             raise ResultTooDeep(f"the result is {error}; ask for JSON") from None
         except TooLarge:
+            way = "JSON or a reference" if size <= self.max_bytes else "a reference"
             raise ResultTooLarge(
                 f"the result has more than {self.max_bytes} bytes as a Struct, from {size} of "
-                "JSON; ask for JSON or a reference"
+                f"JSON; ask for {way}"
             ) from None
         return field(response, "result", content)
 

@@ -57,7 +57,10 @@ class RefuseUndecodable(grpc.aio.ServerInterceptor):
     def _forgiving(self, deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
         def attempt(data: bytes) -> Any:
             if len(data) > self._max_bytes:
-                return _Unread(f"the request has {len(data)} bytes, more than {self._max_bytes}")
+                return _Unread(
+                    f"the request has {len(data)} bytes, more than {self._max_bytes}: leave the "
+                    "data where the DAG can read it, and send where that is"
+                )
             try:
                 return deserialize(data)
             except DecodeError:

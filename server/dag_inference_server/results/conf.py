@@ -169,7 +169,7 @@ def _faults(item: Json, path: _Path) -> Iterator[Fault]:
             yield Fault(
                 _written(path), "is no JSON number: it is NaN, infinite, or beyond a double"
             )
-        case int() | float() if not _LOWEST <= item <= _HIGHEST:
+        case int() | float() if not _LOWEST <= _stored(item) <= _HIGHEST:
             yield Fault(
                 _written(path), "is beyond -2^63 or 2^64 - 1, and Airflow hands it to no task"
             )
@@ -191,6 +191,13 @@ def _faults_of_text(text: str, path: _Path, holds: str) -> Iterator[Fault]:
         yield Fault(_written(path), f"{holds} the character U+0000, which cannot be stored")
     if not text.isascii() and _SURROGATE.search(text):
         yield Fault(_written(path), f"{holds} a lone surrogate, which is no text")
+
+
+def _stored(number: float) -> int | float:
+    """A number as PostgreSQL keeps it: -2^63 as a float has the digits of a lesser integer."""
+    if isinstance(number, int) or abs(number) < _HIGHEST / 4:
+        return number
+    return int(Decimal(repr(number)))
 
 
 def canonical(document: Json) -> str:

@@ -23,6 +23,7 @@ from dag_inference import (
     DagInferenceClient,
     DagInferenceError,
     DeadlineExceeded,
+    RequestInvalid,
     ServiceError,
     Subject,
     TaskFailed,
@@ -264,3 +265,18 @@ async def test_a_task_that_is_cancelled_gives_the_call_up(serve: Serve) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await asyncio.to_thread(gone.wait, 5)
+
+
+@every_way
+async def test_a_request_that_is_not_read(serve: Serve, ask: Ask) -> None:
+    """What gRPC finds too large is the request's fault, and not to be repeated."""
+    message = "SERVER: Received message larger than max (9000035 vs. 8388608)"
+    target = serve(
+        Invoke=abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message),
+        InvokeStream=abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message),
+    )
+
+    error = await caught(ask, target)
+
+    assert isinstance(error, RequestInvalid)
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED

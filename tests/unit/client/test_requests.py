@@ -182,3 +182,27 @@ async def test_a_url_is_no_target(client: Any) -> None:
     """GRPC would look it up as the name of a host."""
     with pytest.raises(ValueError, match="HOST:PORT, without http://"):
         client("http://127.0.0.1:50051")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_is_none(timeout: float) -> None:
+    """It is refused before anything is sent: gRPC would say that the deadline has passed."""
+    with (
+        DagInferenceClient("127.0.0.1:1") as client,
+        pytest.raises(ValueError, match="timeout is a number of seconds above 0"),
+    ):
+        client.invoke("dag", timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [1e10, float("inf")])
+async def test_a_timeout_without_end(serve: Serve, timeout: float) -> None:
+    """It is as long as gRPC can be told, for which a longer one is past."""
+    asked = Recorder()
+    target = serve(Invoke=asked, Cancel=asked, Wait=asked)
+
+    with DagInferenceClient(target) as client:
+        client.invoke("dag", timeout=timeout)
+    async with AsyncDagInferenceClient(target) as other:
+        await other.wait("dag", "run", timeout=timeout)
+
+    assert min(asked.seconds) > 9e7

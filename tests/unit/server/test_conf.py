@@ -284,3 +284,22 @@ def test_a_long_key_over_a_long_list() -> None:
 
     assert faults(document) == []
     assert from_text(json.dumps(document)) == document
+
+
+@pytest.mark.parametrize(
+    ("number", "is_fault"),
+    [
+        (-(2**63), False),
+        (-(2**63) - 1, True),
+        # The shortest digits that mean it, which PostgreSQL keeps, are those of a lesser integer.
+        (-(2.0**63), True),
+        (-9.223372036854774e18, False),
+        (2**64 - 1, False),
+        (2**64, True),
+        (2.0**64, True),
+        (1.844674407370955e19, False),
+    ],
+)
+def test_numbers_that_airflow_hands_to_no_task(number: float, is_fault: bool) -> None:
+    """Beyond 64 bits, as its database keeps them, they are refused."""
+    assert bool(faults({"x": number})) is is_fault

@@ -73,3 +73,15 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """What was logged, without its time and kind."""
     logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     return [{k: line[k] for k in ("level", "logger", "said")} for line in logged]
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\0", "\x9b", "\u202e", "\u2028", "\n"])
+def test_what_would_steer_a_terminal(character: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines for people have its escape: callers name what they like."""
+    configure("info")
+
+    structlog.get_logger().info("rpc", dag_id=f"a{character}b")
+
+    said = capsys.readouterr().err
+    assert character not in said.removesuffix("\n")
+    assert character.encode("unicode_escape").decode() in said

@@ -25,7 +25,8 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 What never reaches the gateway's code has only gRPC's own status: a message of
-more than twice the gateway's limit, and a method that does not exist.
+more than twice the gateway's limit (also one that is compressed), metadata
+beyond its limit, and a method that does not exist.
 
 # The run id comes first
 
@@ -408,7 +409,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_REQUEST_INVALID: _ErrorReason.ValueType  # 1
-    """The request is malformed, with `INVALID_ARGUMENT` and `BadRequest`. Example:
+    """The request is malformed, with `INVALID_ARGUMENT` and, where fields are at
+    fault, `BadRequest`. Example:
     a `dag_id` that contains a slash.
     """
     ERROR_REASON_DAG_NOT_FOUND: _ErrorReason.ValueType  # 2
@@ -531,7 +533,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_REQUEST_INVALID: ErrorReason.ValueType  # 1
-"""The request is malformed, with `INVALID_ARGUMENT` and `BadRequest`. Example:
+"""The request is malformed, with `INVALID_ARGUMENT` and, where fields are at
+fault, `BadRequest`. Example:
 a `dag_id` that contains a slash.
 """
 ERROR_REASON_DAG_NOT_FOUND: ErrorReason.ValueType  # 2

@@ -128,7 +128,8 @@ class DagInferenceServicer(object):
         before it had a result, for the reason named.
         * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
         `RESULT_TOO_MANY_MAP_INDEXES`: the result exists and cannot be sent in
-        this form. Ask for `RESULT_FORMAT_JSON` or `RESULT_FORMAT_REFERENCE`.
+        this form. The message says which other one may do: JSON, which has no
+        levels and is shorter as a rule, or `RESULT_FORMAT_REFERENCE`.
         * `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`: the caller's deadline passed
         first. The run goes on (default): come back with `Wait`. Without
         `run_id` in the metadata the trigger was still unanswered, and the run

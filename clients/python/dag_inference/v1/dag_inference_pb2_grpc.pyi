@@ -25,7 +25,8 @@ stand beside it where the reason says so. Decide by code and reason; the
 message is for people and may change.
 
 What never reaches the gateway's code has only gRPC's own status: a message of
-more than twice the gateway's limit, and a method that does not exist.
+more than twice the gateway's limit (also one that is compressed), metadata
+beyond its limit, and a method that does not exist.
 
 # The run id comes first
 
@@ -118,7 +119,8 @@ class DagInferenceStub:
        before it had a result, for the reason named.
      * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
        `RESULT_TOO_MANY_MAP_INDEXES`: the result exists and cannot be sent in
-       this form. Ask for `RESULT_FORMAT_JSON` or `RESULT_FORMAT_REFERENCE`.
+       this form. The message says which other one may do: JSON, which has no
+       levels and is shorter as a rule, or `RESULT_FORMAT_REFERENCE`.
      * `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`: the caller's deadline passed
        first. The run goes on (default): come back with `Wait`. Without
        `run_id` in the metadata the trigger was still unanswered, and the run
@@ -266,7 +268,8 @@ class DagInferenceAsyncStub(DagInferenceStub):
        before it had a result, for the reason named.
      * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
        `RESULT_TOO_MANY_MAP_INDEXES`: the result exists and cannot be sent in
-       this form. Ask for `RESULT_FORMAT_JSON` or `RESULT_FORMAT_REFERENCE`.
+       this form. The message says which other one may do: JSON, which has no
+       levels and is shorter as a rule, or `RESULT_FORMAT_REFERENCE`.
      * `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`: the caller's deadline passed
        first. The run goes on (default): come back with `Wait`. Without
        `run_id` in the metadata the trigger was still unanswered, and the run
@@ -417,7 +420,8 @@ class DagInferenceServicer(metaclass=_abc_1.ABCMeta):
            before it had a result, for the reason named.
          * `OUT_OF_RANGE`, `RESULT_TOO_LARGE`, `RESULT_TOO_DEEP`,
            `RESULT_TOO_MANY_MAP_INDEXES`: the result exists and cannot be sent in
-           this form. Ask for `RESULT_FORMAT_JSON` or `RESULT_FORMAT_REFERENCE`.
+           this form. The message says which other one may do: JSON, which has no
+           levels and is shorter as a rule, or `RESULT_FORMAT_REFERENCE`.
          * `DEADLINE_EXCEEDED`, `DEADLINE_EXCEEDED`: the caller's deadline passed
            first. The run goes on (default): come back with `Wait`. Without
            `run_id` in the metadata the trigger was still unanswered, and the run
