@@ -136,6 +136,25 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     assert {line["peer"] for line in lines.values()} == {f"ipv4:127.0.0.1:{p}" for p in ours}
 
 
+async def test_a_caller_that_does_not_read(airflow: FakeAirflow, logged: Logged) -> None:
+    """Its deadline passes while there is more for it to read: that is no miss of the gateway's."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", "x" * 3_000_000)]))
+    # Otherwise its channel takes in some megabytes for it.
+    narrow = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_535)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{logged.port}", narrow) as channel:
+        request = pb.InvokeRequest(dag_id="dag")
+        unread: Any = rpc.DagInferenceStub(channel).InvokeStream(
+            request, timeout=3, metadata=named("unread")
+        )
+
+        line = await logged.rpc("unread")
+
+        unread.cancel()
+    assert line["code"] == "DEADLINE_EXCEEDED"
+    assert "reason" not in line
+    assert line["stages"]["translation"] > 0
+
+
 async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged: Logged) -> None:
     """With its own DAG, run and end; and one for the stream."""
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))

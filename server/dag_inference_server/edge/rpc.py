@@ -51,6 +51,7 @@ class Rpc:
         self._start = time.monotonic()
         self._about: dict[str, str] = {}
         self._stages: dict[str, float] = {}
+        self._is_sending = False
 
     def concerns(self, dag_id: str, run_id: str | None = None, request_id: str = "") -> None:
         """Take in what the request names, however long that is."""
@@ -74,6 +75,13 @@ class Rpc:
             if field.name != "total"
         }
 
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send a part of the answer inside the block, which takes as long as its caller reads."""
+        self._is_sending = True
+        yield
+        self._is_sending = False
+
     def ok(self) -> None:
         """It has its answer."""
         self._tell(grpc.StatusCode.OK, {})
@@ -86,7 +94,9 @@ class Rpc:
 
     def left(self) -> None:
         """Its caller went away, or its deadline passed without an answer."""
-        missed = {"reason": DEADLINE_MISSED} if self._deadline.is_missed else {}
+        # Who does not read what there is has missed the deadline itself.
+        is_ours = self._deadline.is_missed and not self._is_sending
+        missed = {"reason": DEADLINE_MISSED} if is_ours else {}
         self._tell(self._deadline.code, missed)
 
     def _tell(self, code: grpc.StatusCode, more: Mapping[str, str]) -> None:

@@ -91,7 +91,8 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             work = self._invocations.invoke(call, stream, translate)
             async with aclosing(stream.events(work)) as events:
                 async for event in events:
-                    yield event
+                    with told.sending():
+                        yield event
 
     async def Watch(  # noqa: N802
         self,
@@ -106,7 +107,8 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
             work = self._invocations.wait(attachment, stream, translate)
             async with aclosing(stream.events(work)) as events:
                 async for event in events:
-                    yield event
+                    with told.sending():
+                        yield event
 
     async def Cancel(  # noqa: N802
         self,
