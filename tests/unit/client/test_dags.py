@@ -205,6 +205,19 @@ def test_a_dag_on_a_page(serve: Serve) -> None:
     assert "\u202e" not in ended.stdout
 
 
+def test_a_dag_whose_params_cannot_be_told(serve: Serve) -> None:
+    """That is said: a DAG without params looks otherwise."""
+
+    def describe_odd(request: Any, context: Any) -> Any:
+        response = describe(request, context)
+        response.dag.ClearField("params_schema")
+        return response
+
+    ended = run("describe", "greet", "-t", serve(DescribeDag=describe_odd))
+
+    assert "Params not told exactly" in " ".join(ended.stdout.split())
+
+
 def test_a_dag_as_json(serve: Serve) -> None:
     """All of it."""
     ended = run("describe", "greet", "--json", "-t", serve(DescribeDag=describe))

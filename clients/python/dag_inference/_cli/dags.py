@@ -68,6 +68,10 @@ def print_dag(dag: Dag, target: str) -> None:
     if properties := dag.params_schema.get("properties"):
         console.print(Text("\nParams", "bold"))
         console.print(_params(properties, dag.params_schema.get("required", ())))
+    elif not dag.params_schema:
+        # Of a DAG without params, the schema says so.
+        console.print(Text("\nParams", "bold"))
+        console.print(Text("  not told exactly: too deep, too large, or an integer beyond 2^53"))
     if dag.documentation:
         console.print(Text("\nDocumentation", "bold"))
         console.print(_printable(dag.documentation, keep="\n"))
