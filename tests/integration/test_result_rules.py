@@ -86,13 +86,53 @@ async def test_before_33_nothing_is_declared(airflow: FakeAirflow, gateway: Gate
 
 
 async def test_version_moved_before_the_trigger(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """A run of a newer version than the one that was read is judged by its end alone."""
+    """A run of a newer version than the one that was read goes by that one."""
     dag = airflow.add(Dag("dag", Task("old")))
     newer = Task("new", ["last"], is_result=True), Task("last")
     airflow.faults.add(faults.just_before(lambda: dag.new_version(*newer)), Kind.TRIGGER, times=1)
     answer = asyncio.create_task(_invoke(gateway))
     run = await first_run(dag)
+    run.start()
     run.finish("new", "of the new version")
+
+    response = await answer
+
+    assert (response.run.dag_version, response.run.state) == (2, pb.RUN_STATE_RUNNING)
+    assert MessageToDict(response.result) == {"return_value": "of the new version"}
+
+
+@pytest.mark.parametrize("version", ["3.1.8", "3.3.2"])
+async def test_version_moved_where_nothing_is_declared(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """A file that was changed under a call, and says the same of the result, is no error."""
+    dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1), steps.end()]))
+    airflow.faults.add(
+        faults.just_before(lambda: dag.new_version(Task("predict"))), Kind.TRIGGER, times=1
+    )
+
+    response = await _invoke(gateway)
+
+    assert response.run.dag_version == 2
+    assert MessageToDict(response.result) == {"return_value": 1}
+
+
+async def test_version_moved_twice(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """A run of a version that nobody can read any more is judged by its end alone."""
+    dag = airflow.add(Dag("dag", Task("old")))
+    newer = Task("new", ["last"], is_result=True), Task("last")
+
+    def move_twice() -> None:
+        # Its own version is that of the trigger.
+        dag.new_version(*newer)
+        airflow.faults.add(
+            faults.just_before(lambda: dag.new_version(Task("newest"))), Kind.DAG, times=1
+        )
+
+    airflow.faults.add(faults.just_before(move_twice), Kind.TRIGGER, times=1)
+    answer = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    run.finish("new", "of its own version")
     await airflow.polls(3)
     assert not answer.done()
     run.finish("last")
@@ -101,7 +141,7 @@ async def test_version_moved_before_the_trigger(airflow: FakeAirflow, gateway: G
     response = await answer
 
     assert response.run.dag_version == 2
-    assert MessageToDict(response.result) == {"return_value": "of the new version"}
+    assert MessageToDict(response.result) == {"return_value": "of its own version"}
 
 
 def finish_all(tasks: Sequence[Task]) -> list[Any]:

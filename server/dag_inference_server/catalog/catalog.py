@@ -175,6 +175,17 @@ class Catalog:
             _check_known(plan, dag_id)
         return plan.for_version(version)
 
+    async def plan_anew(self, plan: Plan, dag_id: str, version: int) -> Plan:
+        """The plan for a run that has just been made with a version that may be another one.
+
+        What the DAG's structure says is read anew: a DAG whose file was changed a moment ago is
+        none the less callable for that. Raises what `plan_for_run` does.
+        """
+        if version == plan.version or plan.is_named:
+            return plan.for_version(version)
+        self._details.cache_invalidate(dag_id)
+        return await self.plan_for_run(dag_id, version)
+
     async def describe(self, dag_id: str) -> Description:
         """All that a caller may want to know of a DAG; that it cannot be called is no error.
 

@@ -39,6 +39,11 @@ class Plan:
     is_outdated: bool = False
     """Whether the structure of that version is not known, because a newer one took its place."""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its result tasks are named by somebody, and not by the DAG's structure."""
+        return self.rule in _NAMED
+
     def for_version(self, version: int) -> Plan:
         """The plan for a run of a version that may be another one.
 
@@ -48,7 +53,7 @@ class Plan:
         """
         if version == self.version:
             return self
-        if self.rule in _NAMED:
+        if self.is_named:
             return self.without_structure(version)
         return Plan(ResultRule.RUN_END, (), {}, version, is_outdated=True)
 

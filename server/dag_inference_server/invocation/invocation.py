@@ -31,6 +31,7 @@ from dag_inference_server.airflow import (
     DagRun,
     NotFound,
     Values,
+    until_answered,
 )
 from dag_inference_server.catalog.catalog import Catalog
 from dag_inference_server.catalog.plan import Plan
@@ -236,7 +237,10 @@ class Invocations:
             place.triggered()
             attendee.own()
             assert flight.run is not None
-            plan = plan.for_version(flight.run.version)
+            known, version = plan, flight.run.version
+            plan = await until_answered(
+                lambda: self._catalog.plan_anew(known, call.dag_id, version)
+            )
             outcome = await self._wait(flight, plan, follower, attached=attached)
             if flight.is_first and (queued := outcome.timing.queued) is not None:
                 self._admission.was_queued(call.dag_id, queued.total_seconds())
