@@ -52,6 +52,16 @@ async def value(call: Any) -> Any:
     return MessageToDict((await call).result)
 
 
+async def marked(dag: Dag, call: Any, off: timedelta) -> Run:
+    """The run of a call that has failed, because it was marked while it ran."""
+    run = await first_run(dag)
+    run.begin("predict")
+    run.off = off
+    run.mark("success")
+    await failure(call)
+    return run
+
+
 @off
 @mark
 async def test_marked_success(
@@ -74,12 +84,7 @@ async def test_marked_success(
 async def test_asked_again(airflow: FakeAirflow, gateway: Gateway, off: timedelta) -> None:
     """A call that is repeated after the mark triggers a run that is there: it is no new one."""
     dag = airflow.add(Dag("dag"))
-    call = invoke(gateway, request_id="mine")
-    run = await first_run(dag)
-    run.begin("predict")
-    run.off = off
-    run.mark("success")
-    await failure(call)
+    await marked(dag, invoke(gateway, request_id="mine"), off)
 
     failed = await failure(invoke(gateway, request_id="mine"))
 
@@ -92,12 +97,7 @@ async def test_asked_again(airflow: FakeAirflow, gateway: Gateway, off: timedelt
 async def test_another_of_that_id(airflow: FakeAirflow, gateway: Gateway, off: timedelta) -> None:
     """What was done to a run that was deleted does not count for the next one of its id."""
     dag = airflow.add(Dag("dag"))
-    call = invoke(gateway, request_id="mine")
-    run = await first_run(dag)
-    run.begin("predict")
-    run.off = off
-    run.mark("success")
-    await failure(call)
+    run = await marked(dag, invoke(gateway, request_id="mine"), off)
     run.delete()
 
     answer = asyncio.create_task(value(invoke(gateway, request_id="mine")))
