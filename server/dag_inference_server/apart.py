@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import pickle
+import re
 import signal
 import socket
 import subprocess
@@ -38,6 +39,9 @@ _NICE = 5
 
 _FIRST_TO_GO = 500
 """How much sooner than the gateway it is ended when memory runs out, of 1000."""
+
+_ENVIRONMENT = re.compile(r"PATH|TZ|LANG|(LC|LD|MALLOC)_.*|PYTHON.*")
+"""What an interpreter goes by. The rest has the gateway's passwords in it."""
 
 _GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -179,8 +183,7 @@ class _Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(fd,),
-                    # Whatever this process can import, and from there.
-                    env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env=_environment(),
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -195,6 +198,12 @@ class _Worker:
         """
         self.ours.send(job)
         return cast(tuple[bool, object], self.ours.recv())
+
+
+def _environment() -> dict[str, str]:
+    theirs = {name: text for name, text in os.environ.items() if _ENVIRONMENT.fullmatch(name)}
+    # Whatever this process can import, and from there.
+    return theirs | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _work(theirs: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
@@ -10,6 +11,9 @@ from structlog.typing import EventDict, Processor
 
 _LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=repr)
+"""Made once: what `json.dumps` makes for each line is a quarter of what the line costs."""
 
 
 def configure(level: str, form: str = "text") -> None:
@@ -22,10 +26,7 @@ def configure(level: str, form: str = "text") -> None:
     least = logging.getLevelNamesMapping()[level.upper()]
     # No formatter that shows local variables, a caller's conf among them.
     if form == "json":
-        last: list[Processor] = [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+        last: list[Processor] = [structlog.processors.format_exc_info, _as_json]
     else:
         last = [
             _printable,
@@ -41,7 +42,7 @@ def configure(level: str, form: str = "text") -> None:
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # What libraries have to say looks the same.
@@ -49,6 +50,10 @@ def configure(level: str, form: str = "text") -> None:
     root.setLevel(least)
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge())
+
+
+def _as_json(_: object, __: str, event: EventDict) -> str:
+    return _JSON.encode(event)
 
 
 def _printable(_: object, __: str, event: EventDict) -> EventDict:

@@ -50,8 +50,8 @@ def make_server(
             ("grpc.max_send_message_length", -1),
             *_connections(settings),
             # The defaults drop a burst of calls before any handler has seen them.
-            ("grpc.server.max_pending_requests", 100_000),
-            ("grpc.server.max_pending_requests_hard_limit", 200_000),
+            ("grpc.server.max_pending_requests", settings.max_pending_calls),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_calls),
             # A call of a burst may have to wait longer than the default 30 s until its
             # turn comes; then it would be cancelled without a word.
             ("grpc.server_max_unrequested_time_in_server", 3600),

@@ -217,6 +217,11 @@ class Settings(BaseSettings):
     """How many calls may wait for their run to be made. The last of them waits as long as Airflow
     needs for so many triggers: fewer, where deadlines are short."""
 
+    max_pending_calls: int = Field(default=100_000, ge=1, le=1_000_000_000)
+    """How many calls may have come that the gateway has not got to yet. Of more gRPC itself cancels
+    some, from twice as many on all, `Wait` and health among them, without a reason or the time to
+    come back: so there is room for any burst, and `max_calls` is what refuses."""
+
     refuse_hopeless: bool = False
     """Whether a call is refused at once when runs of its DAG have lately been queued for longer
     than it may wait, instead of making a run that it will not see the end of."""

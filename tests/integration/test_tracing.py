@@ -73,7 +73,11 @@ async def test_a_call(airflow: FakeAirflow, collector: tuple[Collector, str]) ->
     expected = f"00-{TRACE}-{span.span_id.hex()}-01"
     assert told == dict.fromkeys((Kind.TRIGGER, Kind.VALUE, Kind.INSTANCE), expected)
     assert dag.made[0].note == f"dag-inference: trace {TRACE}"
-    assert f'trace_id="{TRACE}"' in metrics
+    for family in ("time_to_result", "stage"):
+        shown = [
+            line for line in metrics.splitlines() if line.startswith(f"dag_inference_{family}_")
+        ]
+        assert any(f'trace_id="{TRACE}"' in line for line in shown), family
     (resource, *_) = map(attributes, spans.resources)
     assert resource["service.name"] == "dag-inference"
     assert resource["deployment.environment.name"] == "test"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -66,22 +65,33 @@ def wrapped(handler: Any, wraps: Wraps, deserializer: Callable[[bytes], Any] | N
     )
 
 
-@contextmanager
-def ending(context: Any, tell: Callable[[int], None]) -> Iterator[None]:
-    """Serve an RPC inside the block, and tell the number of the status that it ends with."""
-    deadline = Deadline(seconds_left(context))
-    code = grpc.StatusCode.UNKNOWN.value[0]
-    try:
-        yield
-        code = _code_of(context)
-    except (asyncio.CancelledError, GeneratorExit):
-        code = deadline.code.value[0]
-        raise
-    except grpc.aio.AbortError:
-        code = _code_of(context)
-        raise
-    finally:
-        tell(code)
+class Ending:
+    """Serves an RPC inside the block, and tells the number of the status that it ends with.
+
+    No generator: every RPC goes through it, and through one of those at five times the cost.
+    """
+
+    __slots__ = ("_context", "_deadline", "_tell")
+
+    def __init__(self, context: Any, tell: Callable[[int], None]) -> None:
+        """Call `tell` when the RPC of `context` has ended."""
+        self._context = context
+        self._deadline = Deadline(seconds_left(context))
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        """It begins."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """It has ended."""
+        match error:
+            case None | grpc.aio.AbortError():
+                code = _code_of(self._context)
+            case asyncio.CancelledError() | GeneratorExit():
+                code = self._deadline.code.value[0]
+            case _:
+                code = grpc.StatusCode.UNKNOWN.value[0]
+        self._tell(code)
 
 
 def _code_of(context: Any) -> int:

@@ -146,7 +146,10 @@ class GatewayMetrics:
         """A call has its answer."""
         run, timing = outcome.run, outcome.timing
         dag_id = self._label(run.dag_id, is_real=True)
-        exemplar = self._exemplar(run.run_id)
+        trace_id = self._trace_id()
+        exemplar = _exemplar(trace_id, run.run_id)
+        # It costs more than what it is an example of: a run is told once, a trace everywhere.
+        stages_exemplar = exemplar if trace_id else None
         for stage, span in (
             ("admission", timing.admission),
             ("trigger", timing.trigger),
@@ -158,7 +161,7 @@ class GatewayMetrics:
             ("unattributed", timing.unattributed),
         ):
             if span is not None:
-                self._stage(stage, dag_id).observe(span.total_seconds(), exemplar)
+                self._stage(stage, dag_id).observe(span.total_seconds(), stages_exemplar)
         self._ended(dag_id, "OK").inc()
         self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
@@ -173,7 +176,7 @@ class GatewayMetrics:
         """A call has an error, after so long if it had a run."""
         # Only a DAG of which a run was seen is known to exist: anybody can make names up.
         label = self._label(dag_id, is_real=error.subject.run_state is not None)
-        exemplar = self._exemplar(error.subject.run_id)
+        exemplar = _exemplar(self._trace_id(), error.subject.run_id)
         self._ended(label, error.reason).inc(exemplar=exemplar)
         if took is not None:
             self._time_to_result(label, error.reason).observe(took.total_seconds(), exemplar)
@@ -227,15 +230,16 @@ class GatewayMetrics:
         for outcome in ("OK", *_UNSERVED):
             self._ended(label, outcome)
 
-    def _exemplar(self, run_id: str | None) -> dict[str, str] | None:
-        """The call's trace, and its run if both fit."""
-        exemplar: dict[str, str] = {}
-        for name, value in (("trace_id", self._trace_id()), ("run_id", run_id)):
-            # OpenMetrics allows 128 characters, names included.
-            room = 128 - sum(len(key) + len(text) for key, text in exemplar.items())
-            if value is not None and len(name) + len(value) <= room:
-                exemplar[name] = value
-        return exemplar or None
+
+def _exemplar(trace_id: str | None, run_id: str | None) -> dict[str, str] | None:
+    """The call's trace, and its run if both fit."""
+    exemplar: dict[str, str] = {}
+    for name, value in (("trace_id", trace_id), ("run_id", run_id)):
+        # OpenMetrics allows 128 characters, names included.
+        room = 128 - sum(len(key) + len(text) for key, text in exemplar.items())
+        if value is not None and len(name) + len(value) <= room:
+            exemplar[name] = value
+    return exemplar or None
 
 
 def _outcome_of_login(status: int | None) -> str:

@@ -7,15 +7,14 @@ Names, labels and types as in its `providers/prometheus/server_metrics.go` and
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import lru_cache, partial
 from typing import Any
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
+from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
 from dag_inference_server.metrics.buckets import FINE
 
 _HANDLERS = 16
@@ -108,18 +107,14 @@ class _Method:
         unary, stream = partial(_unary, self), partial(_stream, self)
         return wrapped(handler, Wraps(unary, stream, both=partial(_both, self)))
 
-    @contextmanager
-    def rpc(self, context: Any) -> Iterator[None]:
-        """Count one RPC, whichever way it ends."""
+    def rpc(self, context: Any) -> Ending:
+        """Count one RPC that begins, and inside the block ends, whichever way."""
         self._started.inc()
-        start = time.monotonic()
+        return Ending(context, partial(self._ended, time.monotonic()))
 
-        def ended(code: int) -> None:
-            self._handled[code].inc()
-            self._seconds.observe(time.monotonic() - start)
-
-        with ending(context, ended):
-            yield
+    def _ended(self, start: float, code: int) -> None:
+        self._handled[code].inc()
+        self._seconds.observe(time.monotonic() - start)
 
 
 def _unary(method: _Method, serve: Answering) -> Answering:

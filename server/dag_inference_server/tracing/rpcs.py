@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from dag_inference_server.edge.handlers import Answering, Streaming, Wraps, ending, wrapped
+from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
 from dag_inference_server.edge.rpc import AUDIENCE
 from dag_inference_server.tracing.tracing import caller_of, trace_id
 
@@ -98,7 +98,7 @@ def _spanning(span: Span, context: Any) -> Iterator[None]:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 
-    with ending(context, ended):
+    with Ending(context, ended):
         yield
 
 

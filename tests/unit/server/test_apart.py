@@ -63,6 +63,17 @@ def _opened(fifo: Path) -> int:
         return 0
 
 
+async def test_no_secrets(apart: Apart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment has for the gateway alone stays with the gateway."""
+    ours = {"DAG_INFERENCE_AIRFLOW_PASSWORD": "a", "OTEL_EXPORTER_OTLP_HEADERS": "b", "LC_ALL": "C"}
+    for name, text in ours.items():
+        monkeypatch.setenv(name, text)
+
+    theirs = {name: await apart.run(0, os.getenv, name) for name in ours}
+
+    assert theirs == dict.fromkeys(ours) | {"LC_ALL": "C"}
+
+
 async def test_it_is_another_process(apart: Apart) -> None:
     """Work is done in one other process, with its arguments, and its answer comes back."""
     first, second = await asyncio.gather(apart.run(0, os.getpid), apart.run(0, os.getpid))
