@@ -233,6 +233,7 @@ async def _serve(
 
     stop, problem = asyncio.Event(), None
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(logs.tell_of_loop)
     hurry: Callable[[], None] = stop.set
 
     def stop_soon() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -24,21 +28,16 @@ def configure(level: str, form: str = "text") -> None:
         form: `text`, coloured on a terminal, or `json`: one object a line.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
-    # No formatter that shows local variables, a caller's conf among them.
     if form == "json":
-        last: list[Processor] = [structlog.processors.format_exc_info, _as_json]
+        last: list[Processor] = [_as_json]
     else:
-        last = [
-            _printable,
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
+        last = [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            without_its_text,
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
@@ -50,6 +49,45 @@ def configure(level: str, form: str = "text") -> None:
     root.setLevel(least)
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge())
+
+
+def tell_of_loop(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Log what an event loop has to say, but for the objects in it: how they look shows too much.
+
+    As its exception handler.
+    """
+    log = structlog.get_logger("asyncio")
+    log.error(
+        "library", logger="asyncio", said=context["message"], exc_info=context.get("exception")
+    )
+
+
+def without_its_text(_: object, __: str, event: EventDict) -> EventDict:
+    """Of an exception, where it was raised and its class: its text can have a caller's values."""
+    match event.pop("exc_info", None):
+        case True:
+            error = sys.exception()
+        case (_, BaseException() as raised, _) | (BaseException() as raised):
+            error = raised
+        case _:
+            error = None
+    if error is not None:
+        event["exception"] = "".join(_raised(error, set()))
+    return event
+
+
+def _raised(error: BaseException, seen: set[int]) -> Iterator[str]:
+    # What is raised anew from what it has caused leads back to itself.
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        yield from _raised(before, seen)
+        yield "\nand then:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__module__}.{type(error).__qualname__}"
+    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield "\nof which one is:\n"
+        yield from _raised(part, seen)
 
 
 def _as_json(_: object, __: str, event: EventDict) -> str:

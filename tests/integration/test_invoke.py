@@ -210,8 +210,8 @@ async def test_ids_beyond_ascii(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert value(await gateway.stub.Invoke(call("größe.v1-ok"), timeout=5)) == {"return_value": 1}
 
 
-async def test_timing_is_never_negative(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """No stage is negative or missing, even if Airflow's clock is an hour ahead of ours."""
+async def test_clocks_that_differ(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """No stage is negative, missing, or an hour long, if Airflow's clock is an hour ahead."""
     for hours in (0, 1, -1):
         airflow.clock.ahead = hours * HOUR
         dag = airflow.add(Dag(f"dag{hours}", script=[steps.finish("predict", 1), steps.end()]))
@@ -219,7 +219,7 @@ async def test_timing_is_never_negative(airflow: FakeAirflow, gateway: Gateway) 
         stages = {field.name: span.ToTimedelta() for field, span in response.timing.ListFields()}
         assert len(stages) == len(pb.Timing.DESCRIPTOR.fields)
         assert min(stages.values()) >= 0 * HOUR
-        assert stages["total"] < HOUR
+        assert max(stages.values()) < HOUR / 60
 
 
 async def test_timing_adds_up(airflow: FakeAirflow, gateway: Gateway) -> None:

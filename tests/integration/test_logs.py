@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -17,9 +16,9 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from dag_inference_server.inference import open_inference_pb2_grpc as inference_rpc
 from dag_inference_server.settings import ENV_PREFIX
-from fakes.airflow import Dag, FakeAirflow, steps
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from gateway_process import gateway_process
-from integration.inference import infer
+from integration.inference import infer, tensor
 from integration.statuses import failure
 from integration.waiting import eventually
 
@@ -220,27 +219,39 @@ async def test_a_call_without_a_name(airflow: FakeAirflow, logged: Logged) -> No
     assert asked >= set(names)
 
 
+@pytest.mark.parametrize("more", [{"LOG_FORMAT": form} for form in ("json", "text")])
 async def test_nothing_that_is_nobodys_business(airflow: FakeAirflow, logged: Logged) -> None:
-    """No password, token, conf, result or credential of a caller, at any level."""
+    """No password, token, conf, result or credential of a caller, at any level, of any method."""
     dag = Dag("dag", script=[steps.finish("predict", {"secret": f"{CANARY}-result"})])
     airflow.add(dag)
     raised = ValueError(f"{CANARY}-message")
     airflow.add(Dag("fails", script=[steps.fail("predict", raises=raised)]))
-    strict = {"n": {"value": 1, "schema": {"type": "integer"}}}
-    airflow.add(Dag("strict", params=strict))
+    airflow.add(Dag("strict", params={"n": {"value": 1, "schema": {"type": "integer"}}}))
+    airflow.add(Dag("unlucky"))
+    airflow.faults.add(faults.refused(422, f"{CANARY}-answer"), Kind.TRIGGER, dag_id="unlucky")
     conf = json.dumps({"n": f"{CANARY}-conf", f"{CANARY}-key": 1})
-    stub = logged.stub
     metadata = [("authorization", f"Bearer {CANARY}-header")]
-    for dag_id in ("dag", "fails", "strict"):
+    tensors = [tensor("n", "BYTES", [1], bytes_contents=[f"{CANARY}-tensor".encode()])]
+    models = inference_rpc.GRPCInferenceServiceStub(logged.channel)
+    calls = 0
+    for dag_id in ("dag", "fails", "strict", "unlucky"):
         request = pb.InvokeRequest(dag_id=dag_id, conf_json=conf, request_id="again")
-        for _ in range(2):
-            call = stub.Invoke(request, timeout=5, metadata=metadata)
-            await asyncio.wait([asyncio.ensure_future(_ended(call))])
+        model = infer(*tensors, dag_id=dag_id)
+        for call in (
+            logged.stub.Invoke(request, timeout=5, metadata=metadata),
+            logged.stub.Invoke(request, timeout=5, metadata=metadata),
+            logged.stub.InvokeStream(request, timeout=5, metadata=metadata),
+            models.ModelInfer(model, timeout=5, metadata=metadata),
+            models.ModelStreamInfer(iter([model]), timeout=5, metadata=metadata),
+        ):
+            await _ended(call)
+            calls += 1
     other = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}"}}', request_id="again")
-    assert (await failure(stub.Invoke(other, timeout=5))).reason == "REQUEST_ID_REUSED"
+    assert (await failure(logged.stub.Invoke(other, timeout=5))).reason == "REQUEST_ID_REUSED"
     bad = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}')
-    assert (await failure(stub.Invoke(bad, timeout=5))).reason == "REQUEST_INVALID"
-    await eventually(lambda: len(logged.lines("rpc")) == 8)
+    assert (await failure(logged.stub.Invoke(bad, timeout=5))).reason == "REQUEST_INVALID"
+    await eventually(lambda: logged.text.count("ModelStreamInfer") >= calls // 5)
+    await eventually(lambda: logged.text.count("REQUEST_INVALID") >= 1)
 
     assert CANARY not in logged.text
     # What the fake calls its tokens.

@@ -21,7 +21,8 @@ class Stopwatch:
         self._admitted = self._start
         self._accepted = self._start
         self._known: float | None = None
-        self._known_at: datetime | None = None
+        self._ahead = timedelta(0)
+        """How far Airflow's clock is ahead of ours, at least; negative if it is behind."""
 
     @property
     def elapsed(self) -> float:
@@ -32,14 +33,21 @@ class Stopwatch:
         """Airflow is about to be asked for the run."""
         self._admitted = time.monotonic()
 
-    def accepted(self) -> None:
-        """The run exists."""
+    def accepted(self, queued_at: datetime | None = None) -> None:
+        """The run exists.
+
+        Args:
+            queued_at: When it was made, by Airflow's clock, if it was made for this call: between
+                two moments of ours, then. That tells clocks apart that differ by more.
+        """
         self._accepted = time.monotonic()
+        if queued_at is not None:
+            earliest, latest = self._ours(self._admitted), self._ours(self._accepted)
+            self._ahead = queued_at - min(max(queued_at, earliest), latest)
 
     def known(self) -> None:
         """It is known that the result is there. The last time counts."""
         self._known = time.monotonic()
-        self._known_at = datetime.now(UTC)
 
     @property
     def is_known(self) -> bool:
@@ -65,7 +73,8 @@ class Stopwatch:
         last = last_end(run, results)
         queued = self._between(run.queued_at, first)
         running = self._between(first, last)
-        detection = self._between(last, self._known_at)
+        known_at = None if self._known is None else self._ours(self._known) + self._ahead
+        detection = self._between(last, known_at)
         stages = (admission, trigger, queued, running, detection, value_read)
         spent = sum((stage for stage in stages if stage), timedelta(0))
         return Timing(
@@ -79,14 +88,18 @@ class Stopwatch:
             total=total,
         )
 
+    def _ours(self, moment: float) -> datetime:
+        """A moment as a stamp by our clock."""
+        return self.arrived_at + timedelta(seconds=moment - self._start)
+
     def _between(self, start: datetime | None, end: datetime | None) -> timedelta | None:
-        """How much of the time from one stamp to another fell into this call.
+        """How much of the time from one stamp of Airflow's to another fell into this call.
 
         Clocks that differ must not make it negative.
         """
         if start is None or end is None:
             return None
-        return max(end - max(start, self.arrived_at), timedelta(0))
+        return max(end - max(start, self.arrived_at + self._ahead), timedelta(0))
 
 
 def last_end(run: DagRun, results: Iterable[TaskInstance]) -> datetime | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import structlog
 
-from dag_inference_server.logs import configure
+from dag_inference_server.logs import configure, tell_of_loop
+
+CANARY = "a caller's value"
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +89,61 @@ def test_what_would_steer_a_terminal(character: str, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert character not in said.removesuffix("\n")
     assert character.encode("unicode_escape").decode() in said
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_exception(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Is told by its class, where it was raised, and what led to it; its text is a caller's."""
+    configure("info", form)
+
+    def first() -> NoReturn:
+        raise KeyError(CANARY)
+
+    def second() -> NoReturn:
+        try:
+            first()
+        except KeyError as error:
+            raise ExceptionGroup(CANARY, [ValueError(CANARY)]) from error
+
+    try:
+        second()
+    except ExceptionGroup:
+        structlog.get_logger().exception("failed")
+
+    said = capsys.readouterr().err
+    assert CANARY not in said
+    for told in ("in first", "builtins.KeyError", "in second", "Group", "builtins.ValueError"):
+        assert told in said
+
+
+def test_exceptions_that_lead_to_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Are told once."""
+    configure("info", "json")
+    one, other = KeyError(), ValueError()
+    one.__cause__, other.__cause__ = other, one
+
+    structlog.get_logger().error("failed", exc_info=one)
+
+    told = json.loads(capsys.readouterr().err)["exception"]
+    assert told == "builtins.ValueError\nand then:\nbuiltins.KeyError"
+
+
+async def test_what_an_event_loop_has_to_say(capsys: pytest.CaptureFixture[str]) -> None:
+    """A task whose exception nobody asked for is told without its text."""
+    configure("info", "json")
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_of_loop)
+
+    async def fail() -> NoReturn:
+        raise RuntimeError(CANARY)
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait((task,))
+    del task
+    gc.collect()
+
+    said = capsys.readouterr().err
+    assert CANARY not in said
+    line = json.loads(said)
+    assert (line["level"], line["logger"]) == ("error", "asyncio")
+    assert "in fail" in line["exception"]

@@ -148,6 +148,47 @@ def test_the_last_time_that_the_result_was_known_counts(
 
 
 @pytest.mark.parametrize("skew", [-3600, -1, 1, 3600])
+def test_a_clock_that_differs(
+    clock: Clock, make_run: MakeRun, make_instance: MakeInstance, skew: float
+) -> None:
+    """By when the call's own run was made it is known, so well as the trigger is short."""
+    watch = Stopwatch()
+    clock.seconds = 0.5
+    watch.admitted()
+    clock.seconds = 0.7
+    queued_at = at(0.6 + skew)
+    watch.accepted(queued_at)
+    clock.seconds = 9
+    watch.known()
+    first = make_instance("a", "success", start_date=at(1 + skew), end_date=at(2 + skew))
+    result = make_instance("b", "success", start_date=at(3 + skew), end_date=at(8 + skew))
+    # One that was cleared since is queued once more, which says nothing of the clocks.
+    cleared = make_run("running", queued_at=at(0.9 + skew))
+
+    timing = watch.timing(cleared, [result], [first, result])
+
+    assert timing.queued == timedelta(seconds=0.1)
+    assert timing.running == timedelta(seconds=7)
+    assert timing.detection is not None
+    assert abs(timing.detection - timedelta(seconds=1)) <= timedelta(seconds=0.1)
+
+
+def test_a_run_of_before(clock: Clock, make_run: MakeRun, make_instance: MakeInstance) -> None:
+    """What of a run passed before the call came in is no part of the call."""
+    watch = Stopwatch()
+    clock.seconds = 1
+    watch.accepted()
+    clock.seconds = 6
+    watch.known()
+    result = make_instance("a", "success", start_date=at(-3), end_date=at(5))
+
+    timing = watch.timing(make_run("running", queued_at=at(-8)), [result], [result])
+
+    assert (timing.queued, timing.running) == (timedelta(0), timedelta(seconds=5))
+    assert timing.detection == timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("skew", [-3600, -1, 1, 3600])
 def test_no_stage_is_negative_whatever_the_clocks(
     clock: Clock, make_run: MakeRun, make_instance: MakeInstance, skew: float
 ) -> None:

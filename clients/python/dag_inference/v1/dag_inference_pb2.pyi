@@ -1013,10 +1013,12 @@ class Timing(_message.Message):
     """Where the time of a call went. Stages that did not happen, or that Airflow
     gave no stamps for, are unset. `queued` and `running` are differences of
     Airflow's own stamps, `detection` is from one of those to the gateway's clock,
-    the others are the gateway's. Their sum can pass `total`: by the skew of the
-    clocks, and because a run is queued from when Airflow has taken it in, while
-    its answer to the trigger is still under way. What happened before the call
-    arrived does not count.
+    the others are the gateway's. Their sum can pass `total`, because a run is
+    queued from when Airflow has taken it in, while its answer to the trigger is
+    still under way. What happened before the call arrived does not count. Clocks
+    that differ are told apart by when Airflow says that it made the run, as well
+    as `trigger` is long; not so for a run that the call did not make, whose
+    stages can be wrong by the skew, but never negative.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1057,8 +1059,7 @@ class Timing(_message.Message):
     @_builtins.property
     def detection(self) -> _duration_pb2.Duration:
         """From the end of the last result task, by Airflow's stamp, until the gateway
-        knew of it. A skew between the two clocks shows here, never as a negative
-        number.
+        knew of it.
         """
 
     @_builtins.property
