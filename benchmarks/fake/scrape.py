@@ -15,9 +15,10 @@ from benchmarks.report import Cell, Report
 from benchmarks.sizes import Sizes
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
+from dag_inference_server.settings import Settings
 from fakes.airflow import Dag, FakeAirflow, Task, steps
 
-_DAGS = 100
+_DAGS: int = Settings.model_fields["metrics_dags"].default
 """As many as have series of their own."""
 
 _CALLS = 5

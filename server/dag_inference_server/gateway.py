@@ -125,7 +125,11 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
         ends.push_async_callback(traces.close)
         is_measured = settings.metrics_listen != "off"
-        metrics = GatewayMetrics(registry, traces.trace_id) if is_measured else NoMetrics()
+        metrics = (
+            GatewayMetrics(registry, settings.metrics_dags, traces.trace_id)
+            if is_measured
+            else NoMetrics()
+        )
         breaker = Breaker()
         transport = connect(
             settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()

@@ -158,6 +158,10 @@ class Settings(BaseSettings):
     """Where Prometheus finds `/metrics`, and probes `/livez` and `/readyz`; `off` for nowhere, and
     nothing is measured."""
 
+    metrics_dags: int = Field(default=50, ge=0)
+    """How many DAGs have series of their own, some 450 each; those whose runs are seen first. What
+    there is to tell of the others goes by `other`."""
+
     otlp_endpoint: CollectorUrl | None = None
     """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no
     cost. Needs the extra `otel`."""

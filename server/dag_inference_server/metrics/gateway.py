@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version
@@ -28,15 +28,13 @@ from dag_inference.errors import (
 )
 from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome
-from dag_inference_server.metrics.buckets import COARSE, FINE
+from dag_inference_server.metrics.buckets import BUCKETS
 from dag_inference_server.metrics.looking import Looking, Now
 
 # As many series as there are histograms and counters, for boards that do not ask for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _OTHER = "other"
-_MAX_DAGS = 100
-"""DAGs with series of their own. Each has some 200."""
 
 _UNSERVED = tuple(
     error.reason
@@ -52,16 +50,24 @@ class GatewayMetrics:
     """Is told of calls, of requests to Airflow, and of the watcher's looks."""
 
     def __init__(
-        self, registry: CollectorRegistry, trace_id: Callable[[], str | None] = lambda: None
+        self,
+        registry: CollectorRegistry,
+        max_dags: int,
+        trace_id: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Register the families; `trace_id` gives the trace of the call that is told of."""
+        """Register the families.
+
+        Args:
+            registry: Where.
+            max_dags: How many DAGs have series of their own.
+            trace_id: Gives the trace of the call that is told of.
+        """
+        self._max_dags = max_dags
         self._trace_id = trace_id
 
-        def histogram(
-            name: str, what: str, *labels: str, buckets: Sequence[float] = COARSE
-        ) -> Histogram:
+        def histogram(name: str, what: str, *labels: str) -> Histogram:
             return Histogram(
-                f"dag_inference_{name}_seconds", what, labels, buckets=buckets, registry=registry
+                f"dag_inference_{name}_seconds", what, labels, buckets=BUCKETS, registry=registry
             )
 
         # Four are needed often, and to look a series up costs the library as much as to add to it.
@@ -86,7 +92,6 @@ class GatewayMetrics:
                 "time_to_result",
                 "From the arrival of a call that had a run until its answer or error was ready.",
                 *("dag_id", "outcome"),
-                buckets=FINE,
             ).labels
         )
         self._saved = histogram(
@@ -219,7 +224,7 @@ class GatewayMetrics:
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:
             return dag_id
-        if is_real and len(self._dags) < _MAX_DAGS:
+        if is_real and len(self._dags) < self._max_dags:
             self._dags.add(dag_id)
             self._begin(dag_id)
             return dag_id

@@ -15,7 +15,7 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
-from dag_inference_server.metrics.buckets import FINE
+from dag_inference_server.metrics.buckets import BUCKETS
 
 _HANDLERS = 16
 """Of one method that are kept: its own, and those that refuse calls in its place. Those of calls
@@ -57,7 +57,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
             "grpc_server_handling_seconds",
             "How long RPCs took, from their arrival to their status.",
             _METHOD,
-            buckets=FINE,
+            buckets=BUCKETS,
             registry=registry,
         )
         self._methods: dict[str, _Method] = {}
