@@ -241,11 +241,13 @@ class _Check(Check):
         if not request.HasField("run_timeout"):
             return None
         # Not by protobuf's own conversion, which refuses some of what comes over the wire.
-        seconds = request.run_timeout.seconds + request.run_timeout.nanos / 1e9
+        whole, nanos = request.run_timeout.seconds, request.run_timeout.nanos
+        seconds = whole + nanos / 1e9
         self.that(
-            _SHORTEST_RUN <= seconds <= _LONGEST_RUN,
+            _SHORTEST_RUN <= seconds <= _LONGEST_RUN and 0 <= nanos < 1_000_000_000,
             "run_timeout",
-            f"must be from {_SHORTEST_RUN} s to {_LONGEST_RUN} s, which is a year",
+            f"must be from {_SHORTEST_RUN} s to {_LONGEST_RUN} s, which is a year, and its nanos "
+            "part of a second",
         )
         return timedelta(seconds=min(max(seconds, 0), _LONGEST_RUN))
 

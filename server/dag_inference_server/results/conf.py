@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from google.protobuf.struct_pb2 import Struct, Value
 
+from dag_inference_server.results.leaves import with_leaves
 from dag_inference_server.results.struct import MAX_SAFE_INTEGER, Json, depth_of
 
 MAX_CONF_DEPTH = 100
@@ -202,17 +203,10 @@ def _stored(number: float) -> int | float:
 
 def canonical(document: Json) -> str:
     """One text for each JSON value: key order aside, 1 and 1.0 alike, 1 and true not."""
-    return json.dumps(_plainest(document), sort_keys=True, separators=(",", ":"))
+    return json.dumps(with_leaves(document, _plainest), sort_keys=True, separators=(",", ":"))
 
 
-def _plainest(value: Json) -> Json:
-    match value:
-        case float() if value.is_integer():
-            # As PostgreSQL's JSONB reads 6.022e23, which is not the double's own value.
-            return int(Decimal(repr(value)))
-        case list():
-            return [_plainest(item) for item in value]
-        case dict():
-            return {key: _plainest(item) for key, item in value.items()}
-        case _:
-            return value
+def _plainest(leaf: Json) -> Json:
+    # As PostgreSQL's JSONB reads 6.022e23, which is not the double's own value.
+    is_whole = isinstance(leaf, float) and leaf.is_integer()
+    return int(Decimal(repr(leaf))) if is_whole else leaf

@@ -7,6 +7,7 @@ import math
 import re
 from functools import partial
 
+from dag_inference_server.results.leaves import with_leaves
 from dag_inference_server.results.struct import Json, name_of
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -25,21 +26,13 @@ def to_text(value: Json) -> str:
     try:
         text = write(value, ensure_ascii=False)
     except ValueError:
-        value = _named(value)
+        value = with_leaves(value, _named)
         text = write(value, ensure_ascii=False)
     if not text.isascii() and _SURROGATE.search(text):
         return write(value, ensure_ascii=True)
     return text
 
 
-def _named(value: Json) -> Json:
-    """A value with the names of what are no JSON numbers."""
-    match value:
-        case float() if not math.isfinite(value):
-            return name_of(value)
-        case list():
-            return [_named(item) for item in value]
-        case dict():
-            return {key: _named(item) for key, item in value.items()}
-        case _:
-            return value
+def _named(leaf: Json) -> Json:
+    """The name of what is no JSON number."""
+    return name_of(leaf) if isinstance(leaf, float) and not math.isfinite(leaf) else leaf

@@ -173,5 +173,7 @@ RUN_TIMEOUTS = [
         Duration(nanos=999_999),
         Duration(seconds=365 * 24 * 3600 + 1),
         Duration(seconds=2**63 - 1, nanos=2**31 - 1),
+        Duration(seconds=60, nanos=-1),
+        Duration(seconds=60, nanos=1_000_000_000),
     )
 ]
