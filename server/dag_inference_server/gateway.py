@@ -27,7 +27,6 @@ from dag_inference_server.airflow import (
     Listings,
     NotFound,
     RequestObserver,
-    RequestObservers,
     Transport,
     UnfinishedRuns,
     Values,
@@ -62,6 +61,7 @@ from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.server import CannotListen, add_tools, listen, make_server, services
 from dag_inference_server.settings import Settings
 from dag_inference_server.tracing.switch import traces_to
+from dag_inference_server.trials import go_on_trying
 from dag_inference_server.vitals import Vitals
 from dag_inference_server.watcher import Pace, Watcher
 
@@ -85,6 +85,7 @@ class Serving:
 
 def connect(
     settings: Settings,
+    breaker: Breaker | None = None,
     observer: RequestObserver | None = None,
     headers: Callable[[], Mapping[str, str]] = dict,
 ) -> Transport:
@@ -92,7 +93,8 @@ def connect(
 
     Args:
         settings: Where, as whom, how.
-        observer: Is told of each request.
+        breaker: Is told what becomes of each request.
+        observer: Is told of each.
         headers: What each request says of the call that it is made for.
     """
     return Transport(
@@ -104,6 +106,7 @@ def connect(
         ),
         timeout=settings.airflow_timeout,
         connections=settings.airflow_connections,
+        breaker=breaker,
         observer=observer,
         headers=headers,
     )
@@ -131,9 +134,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             else NoMetrics()
         )
         breaker = Breaker()
-        transport = connect(
-            settings, RequestObservers(breaker, metrics), lambda: call_headers() | traces.headers()
-        )
+        transport = connect(settings, breaker, metrics, lambda: call_headers() | traces.headers())
         ends.push_async_callback(transport.close)
         api = AirflowApi(transport)
         run_ids = RunIds(settings.run_id_prefix)
@@ -194,6 +195,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 watcher.tracked,
                 watcher.news_age,
                 vitals.components,
+                breaker.is_answered,
                 breaker.is_open,
                 transport.account_is_refused,
             ),
@@ -243,6 +245,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 background.create_task(watcher.watch()),
                 background.create_task(timeouts.go_on()),
                 background.create_task(vitals.go_on()),
+                background.create_task(go_on_trying(api, breaker)),
             )
             await server.start()
             try:

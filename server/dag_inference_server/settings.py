@@ -147,7 +147,7 @@ class Settings(BaseSettings):
     """How long one request to Airflow may take."""
 
     airflow_connections: int = Field(default=8, ge=2, le=256)
-    """How many requests of calls may be under way to Airflow at once, beside seven of polls, logs
+    """How many requests of calls may be under way to Airflow at once, beside eight of polls, logs
     and health. One API server jams at 15 from all sides, unless its pool of database connections
     is larger."""
 

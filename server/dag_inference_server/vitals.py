@@ -47,7 +47,7 @@ class Vitals:
             try:
                 self.components = await self._look()
             except AirflowUnavailable:
-                # What is away is looked for more often: this is how its return is noticed.
+                # What is away is looked for more often, so that its return is soon told.
                 self.components, pause = {}, _EVERY_WHILE_AWAY
             except (AirflowDenied, NotFound):
                 self.components = {}

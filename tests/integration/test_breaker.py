@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from fakes.airflow import Dag, FakeAirflow, Kind, faults
+from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
 from integration.run_ids import ours
 from integration.scraping import scrape
@@ -15,7 +16,34 @@ from integration.statuses import failure
 from integration.waiting import eventually, first_run, never
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
+DONE = [steps.finish("predict", 1)]
 OPEN = "dag_inference_airflow_breaker_open"
+UP = "dag_inference_airflow_up"
+
+OPENLY = Kind.HEALTH, Kind.VERSION
+"""What Airflow tells anybody, and proxies that want a login let through."""
+WITHOUT_DATABASE = *OPENLY, Kind.TOKEN
+"""What Airflow answers from what it holds in memory, or catching that it has no database."""
+EVERY = 0.02
+
+INSTEAD = {
+    "redirect to a login": (faults.redirected(), ()),
+    "redirect, but for health": (faults.redirected(), OPENLY),
+    "page of a login": (faults.html(200), ()),
+    "page that says it is not there": (faults.html(404), ()),
+    # Airflow itself limits nobody.
+    "429": (faults.refused(429), ()),
+}
+"""What a proxy may answer instead, and which requests it lets through."""
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds takes a fraction of one."""
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 10 * EVERY)
+    monkeypatch.setattr("dag_inference_server.trials._EVERY", EVERY)
+    for name in ("_EVERY", "_EVERY_WHILE_AWAY", "_AGAIN_AFTER"):
+        monkeypatch.setattr(f"dag_inference_server.vitals.{name}", EVERY)
 
 
 async def until(gateway: Gateway, is_open: bool) -> None:
@@ -116,3 +144,68 @@ async def test_one_kind_of_request_that_fails(airflow: FakeAirflow, gateway: Gat
     airflow.faults.clear()
 
     assert MessageToDict((await call).result) == {"return_value": 1}
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("name", INSTEAD)
+async def test_what_is_no_answer(airflow: FakeAirflow, gateway: Gateway, name: str) -> None:
+    """Of Airflow's keeps new calls away as silence does: each would ask in vain."""
+    fault, spared = INSTEAD[name]
+    await gateway.ready()
+    for kind in {*Kind} - {*spared}:
+        airflow.faults.add(fault, kind)
+    await _stays_away(airflow, gateway)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_the_database_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Airflow's own health says so, and says it with a 200: that is no answer to calls."""
+    await gateway.ready()
+    for kind in {*Kind} - {*WITHOUT_DATABASE}:
+        airflow.faults.add(faults.database_error(), kind)
+    airflow.faults.add(faults.ill("metadatabase"), Kind.HEALTH)
+    await _stays_away(airflow, gateway)
+
+
+async def _stays_away(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """One call tells it, and until it is over, the gateway lets none through."""
+    airflow.add(Dag("dag", script=DONE))
+    first = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+    await until(gateway, is_open=True)
+    looks = airflow.count(Kind.HEALTH)
+    while airflow.count(Kind.HEALTH) < looks + 5:
+        seen = await scrape(gateway)
+        assert (seen(OPEN), seen(UP)) == (1, 0)
+    refused = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+    airflow.faults.clear()
+    await until(gateway, is_open=False)
+
+    assert first.reason == refused.reason == "AIRFLOW_UNAVAILABLE"
+    assert first.retry_after
+    assert refused.retry_after
+    assert refused.message == "Airflow has not answered for a while"
+    response = await gateway.stub.Invoke(REQUEST, timeout=30)
+    assert MessageToDict(response.result) == {"return_value": 1}
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("fault", [faults.refused(503), faults.html(404)], ids=["503", "404"])
+async def test_health_alone_is_not_answered(
+    airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault
+) -> None:
+    """A proxy that hides it keeps no call away, also when there has been none for long."""
+    await gateway.ready()
+    airflow.faults.add(fault, Kind.HEALTH)
+    looks = airflow.count(Kind.HEALTH)
+    while airflow.count(Kind.HEALTH) < looks + 30:
+        assert not (await scrape(gateway))(OPEN)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_nothing_more_is_asked(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Of an Airflow that answers."""
+    await gateway.ready()
+    asked = airflow.count(Kind.DAGS)
+    looks = airflow.count(Kind.HEALTH)
+    await eventually(lambda: airflow.count(Kind.HEALTH) > looks + 5)
+    assert airflow.count(Kind.DAGS) == asked

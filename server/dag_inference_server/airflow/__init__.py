@@ -19,7 +19,7 @@ from dag_inference_server.airflow.bodies import TooLong
 from dag_inference_server.airflow.breaker import Breaker
 from dag_inference_server.airflow.credentials import Credentials, secret
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
-from dag_inference_server.airflow.observer import LOGIN, RequestObserver, RequestObservers
+from dag_inference_server.airflow.observer import LOGIN, RequestObserver
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
 from dag_inference_server.airflow.transport import Transport
@@ -45,7 +45,6 @@ __all__ = [
     "Param",
     "Refused",
     "RequestObserver",
-    "RequestObservers",
     "RunExists",
     "RunFilter",
     "Task",

@@ -142,6 +142,18 @@ class AirflowApi:
         """
         await self._read(DagPage, self._dags.get_dags_without_preload_content, limit=1)
 
+    async def prove_answers(self) -> None:
+        """The same, asked once, and beside all else that hangs.
+
+        Raises:
+            AirflowDenied: The account is refused.
+        """
+        await self._transport.send_once(
+            partial(self._dags.get_dags_without_preload_content, limit=1),
+            lambda answer: granted(answer).read(DagPage),
+            Lane.TRIAL,
+        )
+
     async def prove_may_trigger(self) -> None:
         """Ask for what only an account that may trigger runs is refused as "not found".
 

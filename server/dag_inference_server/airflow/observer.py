@@ -25,19 +25,6 @@ class RequestObserver(Protocol):
         """One was answered, or not (`None`), after so many seconds."""
 
 
-class RequestObservers:
-    """Several, who are all told."""
-
-    def __init__(self, *observers: RequestObserver) -> None:
-        """Tell these."""
-        self._observers = observers
-
-    def requested(self, operation: str, status: int | None, seconds: float) -> None:
-        """One was answered, or not (`None`), after so many seconds."""
-        for observer in self._observers:
-            observer.requested(operation, status, seconds)
-
-
 def operation_of(method: str, url: str, base: str) -> str:
     """What a request is, without what it is about: `GET /dags/{}/dagRuns/{}`.
 

@@ -20,9 +20,10 @@ from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.answers import AccessToken
 from dag_inference_server.airflow.bodies import Body, whole
+from dag_inference_server.airflow.breaker import Breaker
 from dag_inference_server.airflow.clock import Clock
 from dag_inference_server.airflow.credentials import Credentials
-from dag_inference_server.airflow.observer import RequestObserver, RequestObservers, operation_of
+from dag_inference_server.airflow.observer import RequestObserver, operation_of
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
 from dag_inference_server.airflow.tokens import NOT_TAKEN, Tokens
@@ -35,13 +36,14 @@ class Lane(Enum):
 
     A burst of ten thousand triggers must hold up neither the results of the calls before
     it nor the one poll that all of them wait for, and slow logs of failures nothing at all.
-    Whether Airflow hangs is asked beside all that hang.
+    Whether Airflow hangs is asked beside all that hang, and tried beside that.
     """
 
     TRIGGER = "trigger"
     READ = "read"
     POLL = "poll"
     HEALTH = "health"
+    TRIAL = "trial"
     LOG = "log"
 
 
@@ -77,6 +79,7 @@ class Transport:
         *,
         timeout: float,
         connections: int,
+        breaker: Breaker | None = None,
         observer: RequestObserver | None = None,
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
@@ -86,14 +89,16 @@ class Transport:
             url: Where the API server answers, without a slash at the end.
             credentials: The account.
             timeout: Seconds that one request may take.
-            connections: Requests at once, triggers and reads half each, beside seven of polls,
+            connections: Requests at once, triggers and reads half each, beside eight of polls,
                 logs and health.
+            breaker: Is told what becomes of each.
             observer: Is told of each.
             headers: What each request says beside what it asks for, by the context that it is
                 made in.
         """
         self.url = url
-        self._observer = observer or RequestObservers()
+        self._breaker = breaker or Breaker()
+        self._observer = observer
         self._headers = headers
         self.client = Writer(Configuration(host=url))
         self.clock = Clock()
@@ -106,6 +111,7 @@ class Transport:
             Lane.READ: reads,
             Lane.POLL: _POLLS,
             Lane.HEALTH: 1,
+            Lane.TRIAL: 1,
             Lane.LOG: _LOGS,
         }
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in sizes.items()}
@@ -168,19 +174,22 @@ class Transport:
 
         `within` bounds it more narrowly than the rest, in seconds from when its turn has come.
         """
-        if not is_public:
-            await self._tokens.have()
-        answer, token = await self._send(operation, lane, body, within)
-        for _ in range(_MORE_TOKENS):
-            if not _wants_another(answer, token) or not await self._tokens.another(token):
-                break
+        # What is told anybody proves nothing: not the account, and not a database, either. Health
+        # is told with a 200 when there is none.
+        proves = not is_public
+        with self._breaker.asking(proves=proves):
+            if proves:
+                await self._tokens.have()
             answer, token = await self._send(operation, lane, body, within)
-        # What is told anybody proves nothing.
-        if not is_public and not _is_stale(answer):
-            self._tokens.taken(token)
-        if answer.status in (401, 403):
-            raise AirflowDenied(self._why_denied(answer))
-        return read(answer)
+            for _ in range(_MORE_TOKENS):
+                if not _wants_another(answer, token) or not await self._tokens.another(token):
+                    break
+                answer, token = await self._send(operation, lane, body, within)
+            if proves and not _is_stale(answer):
+                self._tokens.taken(token)
+            if answer.status in (401, 403):
+                raise AirflowDenied(self._why_denied(answer))
+            return read(answer)
 
     async def _log_in(self, username: str, password: str) -> str:
         account = {"username": username, "password": password}
@@ -229,6 +238,7 @@ class Transport:
         except asyncio.CancelledError:
             # Most often by a deadline. All that wait for an Airflow that hangs end so.
             if time.monotonic() - start >= _LONG:
+                self._breaker.unanswered()
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:
@@ -255,8 +265,9 @@ class Transport:
             return Answer(response.status, await body(response))
 
     def _tell(self, request: Request, status: int | None, start: float) -> None:
-        operation = operation_of(request.method, request.url, self.url)
-        self._observer.requested(operation, status, time.monotonic() - start)
+        if self._observer is not None:
+            operation = operation_of(request.method, request.url, self.url)
+            self._observer.requested(operation, status, time.monotonic() - start)
 
     def _read_clock(self, date: str) -> None:
         # The first answer of a second tells most.

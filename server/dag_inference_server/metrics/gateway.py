@@ -135,11 +135,6 @@ class GatewayMetrics:
             self._interval.labels(kind)
             for outcome in ("ok", "failed"):
                 self._looks.labels(kind, outcome)
-        self._up = Gauge(
-            "dag_inference_airflow_up",
-            "Whether the last request to Airflow was answered, with less than 500.",
-            registry=registry,
-        )
         Info("dag_inference_build", "What is running.", registry=registry).info(
             {"version": version("dag-inference-server")}
         )
@@ -195,7 +190,6 @@ class GatewayMetrics:
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""
         self._request(operation, "none" if status is None else status).observe(seconds)
-        self._up.set(status is not None and status < 500)
         if operation == LOGIN:
             self._refreshes.labels(_outcome_of_login(status)).inc()
 

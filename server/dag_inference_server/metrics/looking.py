@@ -24,6 +24,8 @@ class Now:
     """Seconds since Airflow was last heard while young runs are followed; else 0."""
     components: Mapping[str, bool]
     """Airflow's own parts, and whether each is healthy."""
+    is_answered: bool
+    """Whether Airflow answered the last request that says so."""
     breaker_is_open: bool
     """Whether new calls are kept away from Airflow."""
     account_is_refused: bool
@@ -76,6 +78,11 @@ class Looking:
             components.add_metric([component], is_up)
         yield components
         for name, what, value in (
+            (
+                "airflow_up",
+                "Whether the last request to Airflow got an answer that calls can go by.",
+                now.is_answered,
+            ),
             (
                 "airflow_breaker_open",
                 "Whether new calls are refused at once because Airflow is away.",

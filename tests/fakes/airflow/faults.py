@@ -45,6 +45,16 @@ def database_error() -> Fault:
     )
 
 
+def ill(component: str) -> Fault:
+    """What Airflow's health says, with a 200, when one of its parts is not well."""
+
+    async def fault(_: Through) -> Reply:
+        parts = {part: {"status": "healthy"} for part in ("metadatabase", "scheduler", "triggerer")}
+        return json_reply(parts | {component: {"status": "unhealthy"}})
+
+    return fault
+
+
 def html(status: int) -> Fault:
     """A proxy answers with a page of its own, and Airflow has not been asked."""
 
