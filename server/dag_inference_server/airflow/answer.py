@@ -24,18 +24,26 @@ class Answer:
     status: int
     body: bytes
 
-    def read(self, model: type[ModelT]) -> ModelT:
-        """The body as `model`.
+    def read(self, model: type[ModelT], **of: object) -> ModelT:
+        """The body as `model`, of which each row, or all, has these fields: what was asked for.
 
         Raises:
-            AirflowUnavailable: It is something else, such as a proxy's page.
+            AirflowUnavailable: It is something else, such as a proxy's page, or what a cache has
+                of another request.
         """
         try:
-            return model.model_validate_json(self.body)
+            found = model.model_validate_json(self.body)
         except ValidationError as error:
             raise AirflowUnavailable(
                 f"Airflow's answer is not a {model.__name__}", retry_after=RETRY_AFTER
             ) from error
+        for row in getattr(found, "rows", (found,)):
+            for name, value in of.items():
+                if getattr(row, name) != value:
+                    raise AirflowUnavailable(
+                        f"Airflow's answer is of another {name}", retry_after=RETRY_AFTER
+                    )
+        return found
 
     @property
     def detail(self) -> str:

@@ -147,6 +147,8 @@ class TaskInstance(_Answer):
 class Event(_Answer):
     """One line of the event log: what somebody, or Airflow itself, did to a run."""
 
+    dag_id: str | None = None
+    run_id: str | None = None
     event: str
     """What was done, by Airflow's name of it."""
     when: datetime
@@ -207,8 +209,10 @@ class TaskCollection(_Answer):
 
 
 class DagSource(_Answer):
-    """The text of a DAG's file."""
+    """The text of the file that a version of a DAG was made from."""
 
+    dag_id: str
+    version_number: int | None
     content: str | None = None
 
 

@@ -70,6 +70,8 @@ printed last, which Airflow may put behind it."""
 _HEALTH_WITHIN = 2.0
 """Seconds."""
 
+_ANYTHING: Mapping[str, object] = {}
+
 _VERSION_LIVES = 60.0
 """Seconds. Airflow can be upgraded under a running gateway."""
 
@@ -188,7 +190,7 @@ class AirflowApi:
             NotFound: No such DAG.
         """
         operation = self._dags.get_dag_details_without_preload_content
-        return await self._read(DagDetails, operation, dag_id)
+        return await self._read(DagDetails, operation, dag_id, of={"dag_id": dag_id})
 
     async def dags(self, *, offset: int, limit: int, tags: Sequence[str] = ()) -> DagPage:
         """DAGs that the account may see, in the order of their ids.
@@ -243,6 +245,7 @@ class AirflowApi:
             dag_id,
             version_number=version or None,
             accept="application/json",
+            of={"dag_id": dag_id} | ({"version_number": version} if version else {}),
         )
         return source.content
 
@@ -288,7 +291,9 @@ class AirflowApi:
 
         try:
             run = await self._transport.send(
-                write, lambda answer: unless_refused(answer).read(DagRun), Lane.TRIGGER
+                write,
+                lambda answer: unless_refused(answer).read(DagRun, dag_id=dag_id, run_id=run_id),
+                Lane.TRIGGER,
             )
         except (RunExists, Refused) as error:
             error.was_repeated = sent > 1
@@ -304,7 +309,8 @@ class AirflowApi:
             NotFound: No such run.
         """
         operation = self._runs.get_dag_run_without_preload_content
-        return await self._read(DagRun, operation, dag_id, run_id)
+        of = {"dag_id": dag_id, "run_id": run_id}
+        return await self._read(DagRun, operation, dag_id, run_id, of=of)
 
     async def end_run(
         self,
@@ -328,7 +334,7 @@ class AirflowApi:
             check()
             return self._runs.patch_dag_run_without_preload_content(dag_id, run_id, body)
 
-        return await self._read(DagRun, write)
+        return await self._read(DagRun, write, of={"dag_id": dag_id, "run_id": run_id})
 
     async def task_instance(
         self, dag_id: str, run_id: str, task_id: str, map_index: int
@@ -338,12 +344,13 @@ class AirflowApi:
         Raises:
             NotFound: No such task instance.
         """
-        where = (dag_id, run_id, task_id)
+        where = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+        of = where | {"map_index": map_index}
         if map_index < 0:
             operation = self._task_instances.get_task_instance_without_preload_content
-            return await self._read(TaskInstance, operation, *where)
+            return await self._read(TaskInstance, operation, *where.values(), of=of)
         mapped = self._task_instances.get_mapped_task_instance_without_preload_content
-        return await self._read(TaskInstance, mapped, *where, map_index)
+        return await self._read(TaskInstance, mapped, *of.values(), of=of)
 
     async def task_instances(
         self,
@@ -359,7 +366,8 @@ class AirflowApi:
             NotFound: No such run.
         """
         operation = self._task_instances.get_task_instances_without_preload_content
-        read = partial(self._read, TaskInstancePage, operation, dag_id, run_id)
+        of = {"dag_id": dag_id, "run_id": run_id} | ({"task_id": task_id} if task_id else {})
+        read = partial(self._read, TaskInstancePage, operation, dag_id, run_id, of=of)
         return await all_pages(read, task_id=task_id, state=list(states) or None)
 
     async def events(
@@ -378,7 +386,7 @@ class AirflowApi:
         """
         operation = self._events.get_event_logs_without_preload_content
         return await all_pages(
-            partial(self._read, EventPage, operation),
+            partial(self._read, EventPage, operation, of={"dag_id": dag_id, "run_id": run_id}),
             dag_id=dag_id,
             run_id=run_id,
             included_events=list(kinds),
@@ -427,10 +435,15 @@ class AirflowApi:
             ) from None
 
     async def _read(
-        self, model: type[ModelT], operation: Operation, *args: Any, **kwargs: Any
+        self,
+        model: type[ModelT],
+        operation: Operation,
+        *args: Any,
+        of: Mapping[str, object] = _ANYTHING,
+        **kwargs: Any,
     ) -> ModelT:
         return await self._transport.send(
-            partial(operation, *args, **kwargs), lambda answer: granted(answer).read(model)
+            partial(operation, *args, **kwargs), lambda answer: granted(answer).read(model, **of)
         )
 
 

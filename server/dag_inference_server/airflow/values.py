@@ -86,7 +86,8 @@ class Values:
             map_index=map_index,
             stringify=False,
         )
-        return await self._taken(value_of, await self._read(operation, budget))
+        of = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+        return await self._taken(value_of, await self._read(operation, budget), of)
 
     async def of_run(
         self, dag_id: str, run_id: str, budget: Budget, tasks: Mapping[str, bool]

@@ -10,17 +10,20 @@ from dag_inference_server.results.written import Value, written
 
 
 class NoXComs(ValueError):
-    """The document is another, or no JSON."""
+    """The document is another, of something else, or no JSON."""
 
 
-def value_of(entry: bytes, *, as_text: bool) -> Value:
+def value_of(entry: bytes, of: Mapping[str, object], *, as_text: bool) -> Value:
     """The value in an XCom entry, with every envelope in it opened, and perhaps as text.
 
     Raises:
-        NoXComs: It is no XCom entry.
+        NoXComs: It is no XCom entry, or not `of` the task instance that was asked for.
         RecursionError: It is nested about a thousand levels deep.
     """
-    value: Value = _object(entry, "value")["value"]
+    found = _object(entry, "value")
+    if any(found.get(name) != of_it for name, of_it in of.items()):
+        raise NoXComs("an entry of another task instance")
+    value: Value = found["value"]
     return written(value) if as_text else value
 
 
@@ -29,7 +32,7 @@ def names_of(said: bytes, *, as_text: bool) -> tuple[str, ...]:
 
     Raises what `value_of` does.
     """
-    return tuple(_object(said, "state").get("results", ()))
+    return tuple(_results(said))
 
 
 def results_of(said: bytes, mapped: Collection[str], *, as_text: bool) -> Mapping[str, Value]:
@@ -37,7 +40,7 @@ def results_of(said: bytes, mapped: Collection[str], *, as_text: bool) -> Mappin
 
     As text, those of `mapped` tasks are a list of texts. Raises what `value_of` does.
     """
-    values: dict[str, Value] = _object(said, "state").get("results", {})
+    values = _results(said)
     if not as_text:
         return values
     return {
@@ -46,6 +49,13 @@ def results_of(said: bytes, mapped: Collection[str], *, as_text: bool) -> Mappin
         else written(value)
         for task_id, value in values.items()
     }
+
+
+def _results(said: bytes) -> dict[str, Value]:
+    results = _object(said, "state").get("results", {})
+    if not isinstance(results, dict):
+        raise NoXComs("no results by task")
+    return results
 
 
 def _object(document: bytes, field: str) -> dict[str, Any]:

@@ -89,6 +89,16 @@ def garbled() -> Fault:
     return fault
 
 
+def mixed_up(answer: object) -> Fault:
+    """Airflow does it, and a cache on the way gives the answer to another request."""
+
+    async def fault(through: Through) -> Reply:
+        await through()
+        return json_reply(answer)
+
+    return fault
+
+
 def redirected() -> Fault:
     """A proxy wants a login first."""
 
