@@ -202,6 +202,20 @@ async def test_health_alone_is_not_answered(
 
 
 @pytest.mark.usefixtures("_soon")
+async def test_a_slow_airflow(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes longer than its health is waited for, and not AIRFLOW_TIMEOUT, is not away."""
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.5)
+    monkeypatch.setattr("dag_inference_server.airflow.api._HEALTH_WITHIN", EVERY)
+    await gateway.ready()
+    airflow.faults.add(faults.delayed(5 * EVERY))
+    looks = airflow.count(Kind.HEALTH)
+    while airflow.count(Kind.HEALTH) < looks + 15:
+        assert not (await scrape(gateway))(OPEN)
+
+
+@pytest.mark.usefixtures("_soon")
 async def test_nothing_more_is_asked(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Of an Airflow that answers."""
     await gateway.ready()

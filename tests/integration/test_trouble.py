@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway
+from integration.scraping import scrape
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
 
@@ -34,6 +35,8 @@ BROKEN = {
     "nothing": faults.empty(),
     "answer garbled": faults.garbled(),
     "half an answer": faults.truncated(),
+    "a list": faults.answered(b"[]"),
+    "another object": faults.answered(b"{}"),
 }
 REFUSALS = {
     "400": faults.refused(400),
@@ -70,6 +73,25 @@ async def test_no_answer_is_a_bug_of_the_gateway(
     reasons = {(await failure(call)).reason for call in calls}
 
     assert reasons <= {"AIRFLOW_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+
+
+@pytest.mark.parametrize("settings", [{"airflow_timeout": 1}], ids=[""])
+async def test_slow_answers(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Each takes a while, within AIRFLOW_TIMEOUT: calls take longer, and get their own results."""
+    airflow.faults.add(faults.delayed(0.1))
+    numbers = range(4)
+    for n in numbers:
+        airflow.add(Dag(f"dag{n}", script=[steps.finish("predict", {"a": n}), steps.end()]))
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+
+    responses = await asyncio.gather(*(_invoke(gateway, f"dag{n}") for n in numbers))
+    failed = await failure(_invoke(gateway, "fails"))
+
+    assert [MessageToDict(response.result) for response in responses] == [{"a": n} for n in numbers]
+    assert failed.reason == "TASK_FAILED"
+    assert len(airflow.made) == len(numbers) + 1
+    triggers = "dag_inference_airflow_request_seconds_sum"
+    assert (await scrape(gateway))(triggers, operation="POST /dags/{}/dagRuns") > 0.1 * 5
 
 
 async def test_not_found_by_somebody_else(airflow: FakeAirflow, gateway: Gateway) -> None:
