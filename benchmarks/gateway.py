@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import grpc
@@ -34,7 +35,12 @@ class GatewayProcess:
     """A gateway that serves."""
 
     target: str
-    pid: int
+    process: Popen[str]
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self.process.pid
 
 
 @contextmanager
@@ -54,7 +60,7 @@ def gateway(airflow: Address, **settings: str) -> Iterator[GatewayProcess]:
     with running([str(command), "serve"], environment) as process:
         target = f"127.0.0.1:{first_line(process).rpartition(' ')[2]}"
         _await_health(target)
-        yield GatewayProcess(target, process.pid)
+        yield GatewayProcess(target, process)
 
 
 def metrics_port(pid: int, target: str) -> int:

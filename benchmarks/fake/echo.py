@@ -60,7 +60,7 @@ class Echo(rpc.DagInferenceServicer):
 def echo() -> Iterator[GatewayProcess]:
     """Run such a server inside the block."""
     with running(module(__name__)) as process:
-        yield GatewayProcess(f"127.0.0.1:{first_line(process)}", process.pid)
+        yield GatewayProcess(f"127.0.0.1:{first_line(process)}", process)
 
 
 async def _serve() -> None:

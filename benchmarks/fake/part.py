@@ -7,6 +7,7 @@ import asyncio
 from benchmarks.fake import (
     burst,
     deadlines,
+    going_away,
     large,
     memory,
     overload,
@@ -24,6 +25,6 @@ def run(sizes: Sizes, report: Report) -> None:
     """Measure one thing after the other."""
     for measured in (
         *(requests, throughput, seeing, scrape),
-        *(own_time, deadlines, large, memory, burst, overload),
+        *(own_time, deadlines, large, memory, burst, overload, going_away),
     ):
         asyncio.run(report.attempt(measured.__name__, measured.measure(sizes, report)))

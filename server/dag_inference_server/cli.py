@@ -217,7 +217,11 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
 
     gc.freeze()
     gc.set_threshold(10_000, 50, 50)
-    uvloop.run(serving)
+    try:
+        uvloop.run(serving)
+    finally:
+        # Nor at the end, which would take half a second of the grace.
+        gc.freeze()
 
 
 async def _serve(

@@ -25,11 +25,15 @@ _LAST_WORDS, _A_WORD = 1.0, 0.001
 """Seconds, of the grace, in which the calls that are left get their status: in all at least, and
 for each. One core sends some thousand a second."""
 
+_AFTERWARDS = 1.5
+"""Seconds, of the grace, for all that comes after them: what is on its way out, runs that are being
+ended, traces, and the end of the process."""
+
 _FLUSH = 0.3
 """Seconds for what is on its way out, and for watchers of health, who never leave by themselves."""
 
-_ENDINGS = 2
-"""Seconds for runs whose callers left just before."""
+_ENDINGS = 1.5
+"""Seconds for runs whose callers left just before. Calls get their last words meanwhile."""
 
 
 class Drain:
@@ -64,7 +68,8 @@ class Drain:
         Args:
             delay: Seconds in which new calls are still taken, although health says no: until
                 everybody who goes by health has noticed, and sends them elsewhere.
-            grace: Seconds after that, in which calls in flight may go on.
+            grace: Seconds after that, until all is over. Calls in flight may go on in the first
+                half of them at least, and as long as the last words leave.
         """
         now = asyncio.get_running_loop().time
         log.info("going_away", calls=self._rpcs.count, delay=delay, grace=grace)
@@ -76,12 +81,15 @@ class Drain:
         await _first(min(_ANNOUNCED, grace / 10), self._hurry.wait())
         # From here on clients open their next connection elsewhere.
         stopping = asyncio.create_task(self._server.stop(grace + _FLUSH))
-        words = max(min(max(_LAST_WORDS, _A_WORD * self._rpcs.count), grace / 4), _FLUSH)
-        await _first(start + grace - words - now(), self._hurry.wait(), self._rpcs.quiet())
+        words = max(_LAST_WORDS, _A_WORD * self._rpcs.count)
+        closing = min(words + _AFTERWARDS, grace / 2)
+        words = max(closing - _AFTERWARDS, closing / 3, _FLUSH)
+        await _first(start + grace - closing - now(), self._hurry.wait(), self._rpcs.quiet())
         if left := self._rpcs.count:
             log.warning("calls_cut_off", calls=left)
         # It is the gateway that leaves its callers: their runs go on.
         self._attendance.close()
+        endings = asyncio.create_task(self._attendance.finish(_ENDINGS))
         await self._invocations.end_all()
         await _first(words / 2, self._rpcs.quiet())
         # What does not wait for a run, and answers that are still being made.
@@ -89,7 +97,7 @@ class Drain:
         await _first(words / 2, self._rpcs.quiet())
         await self._server.stop(_FLUSH)
         await stopping
-        await self._attendance.finish(_ENDINGS)
+        await endings
         log.info("gone")
 
 

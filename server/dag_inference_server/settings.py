@@ -224,7 +224,8 @@ class Settings(BaseSettings):
     max_pending_calls: int = Field(default=100_000, ge=1, le=1_000_000_000)
     """How many calls may have come that the gateway has not got to yet. Of more gRPC itself cancels
     some, from twice as many on all, `Wait` and health among them, without a reason or the time to
-    come back: so there is room for any burst, and `max_calls` is what refuses."""
+    come back: so there is room for any burst, and `max_calls`, which must be less, is what
+    refuses."""
 
     refuse_hopeless: bool = False
     """Whether a call is refused at once when runs of its DAG have lately been queued for longer
@@ -244,8 +245,8 @@ class Settings(BaseSettings):
     when it gives bad answers."""
 
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
-    """How large a request may be, conf included. One of more than twice that is refused by gRPC
-    itself, without our reason."""
+    """How large a request may be, conf included: as large as gRPC lets a message be by default. One
+    of more than twice that is refused by gRPC itself, without our reason."""
 
     max_metadata_bytes: int = Field(default=16 * 1024, ge=4096)
     """How large the metadata of a call may be: a token and a trace have room, a flood has not."""
@@ -283,9 +284,12 @@ class Settings(BaseSettings):
     comes after it. A second signal ends it."""
 
     shutdown_grace: float = Field(default=10, ge=0)
-    """How long calls in flight may go on after SIGTERM. In the first half second of it new calls
-    are told to go elsewhere, in the last second those that are left where to come back. A second
-    signal ends it."""
+    """How long it may take, after SIGTERM and the delay, until the process has exited. In the first
+    half second new calls are told to go elsewhere. Calls in flight may go on until two and a half
+    seconds before the end, a second earlier for each thousand of them beyond the first; then those
+    that are left are told where to come back. A grace is long enough for that from 5 s on, with two
+    more for each thousand beyond the first: of a shorter one half is for the calls, and the exit
+    may come up to three seconds after it. A second signal ends it."""
 
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     """The least serious line that is logged."""
@@ -320,6 +324,11 @@ class Settings(BaseSettings):
             raise ValueError("poll_interval_max must not exceed poll_interval_old")
         if self.default_deadline > self.max_deadline:
             raise ValueError("default_deadline must not exceed max_deadline")
+        if self.max_pending_calls <= self.max_calls:
+            raise ValueError(
+                "max_pending_calls must be more than max_calls, or gRPC cancels calls without a "
+                "reason that would be served or told to come back"
+            )
         return self
 
     def _one_account(self) -> None:

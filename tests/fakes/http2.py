@@ -16,9 +16,17 @@ _INITIAL_WINDOW_SIZE = 4
 
 @asynccontextmanager
 async def taking_nothing(
-    port: int, path: str, more: Mapping[str, str] = MappingProxyType({})
+    port: int,
+    path: str,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    request: bytes = b"",
+    times: int = 1,
 ) -> AsyncIterator[None]:
-    """An RPC with an empty request and perhaps more headers, which takes no byte of its answer."""
+    """RPCs with one request, and perhaps more headers, that take no byte of their answers.
+
+    All of them on one connection, and begun: their headers have come.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {
         ":method": "POST",
@@ -32,12 +40,15 @@ async def taking_nothing(
     writer.write(_PREFACE)
     writer.write(_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))
     block = b"".join(_literal(name, value) for name, value in headers.items())
-    writer.write(_frame(_HEADERS, _END_HEADERS, 1, block))
-    writer.write(_frame(_DATA, _END_STREAM, 1, bytes(5)))
-    begun = asyncio.Event()
+    message = struct.pack(">BI", 0, len(request)) + request
+    begun = asyncio.Semaphore(0)
     answering = asyncio.create_task(_answer(reader, writer, begun))
     try:
-        await begun.wait()
+        for stream in range(1, 2 * times, 2):
+            writer.write(_frame(_HEADERS, _END_HEADERS, stream, block))
+            writer.write(_frame(_DATA, _END_STREAM, stream, message))
+        for _ in range(times):
+            await begun.acquire()
         yield
     finally:
         answering.cancel()
@@ -45,7 +56,7 @@ async def taking_nothing(
 
 
 async def _answer(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: asyncio.Event
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: asyncio.Semaphore
 ) -> None:
     """Be polite to the server, so that it keeps the connection."""
     while True:
@@ -53,7 +64,7 @@ async def _answer(
         body = await reader.readexactly(int.from_bytes(head[:3]))
         kind, flags = head[3], head[4]
         if kind == _HEADERS:
-            begun.set()
+            begun.release()
         if kind in (_SETTINGS, _PING) and not flags & _ACK:
             writer.write(_frame(kind, _ACK, 0, body if kind == _PING else b""))
 

@@ -28,9 +28,9 @@ from dag_inference_server.invocation.call import Outcome
 _EXPORT_TIMEOUT = 5
 """Seconds for one batch of spans."""
 
-_LAST_BATCH, _GIVING_UP = 1.0, 0.5
+_LAST_BATCH, _GIVING_UP = 0.5, 0.2
 """Seconds for what is left when the gateway ends, and for giving it up. A collector that is away
-must not hold the end up for longer than the grace leaves."""
+must not hold the end up for longer than the grace leaves (`drain.py`)."""
 
 _IDS = RandomIdGenerator()
 

@@ -127,6 +127,7 @@ def test_a_variable_sets_what_it_names(
         ({"TRACES_PER_SECOND": "0"}, "traces_per_second", "greater than 0"),
         ({"POLL_INTERVAL_MIN": "3"}, "", "poll_interval_min must not exceed"),
         ({"DEFAULT_DEADLINE": "4000"}, "", "default_deadline must not exceed"),
+        ({"MAX_PENDING_CALLS": "20000"}, "", "max_pending_calls must be more than max_calls"),
     ],
 )
 def test_a_bad_value_is_refused_in_plain_words(
