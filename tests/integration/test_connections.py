@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import grpc
 import pytest
@@ -121,26 +120,3 @@ async def test_a_gateway_that_is_far_behind(airflow: FakeAirflow, gateway: Gatew
     assert codes[grpc.StatusCode.OK] >= 4
     assert len(dag.made) == 1 + codes[grpc.StatusCode.OK]
     await gateway.stub.Invoke(REQUEST, timeout=30)
-
-
-async def test_streams_that_nobody_reads(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """A thousand of them, each with much to tell, hold up nobody else."""
-    await gateway.ready()
-    loud = airflow.add(Dag("loud"))
-    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    channel = gateway.channel
-    streams: list[Any] = [
-        rpc.DagInferenceStub(channel).InvokeStream(pb.InvokeRequest(dag_id="loud"), timeout=120)
-        for _ in range(1000)
-    ]
-    await eventually(lambda: len(loud.made) == 1000, timeout=60)
-    for run in loud.made:
-        for _ in range(3):
-            run.begin("predict")
-            run.retry("predict")
-
-    answers = await asyncio.gather(*(gateway.stub.Invoke(REQUEST, timeout=30) for _ in range(20)))
-    for stream in streams:
-        stream.cancel()
-
-    assert [MessageToDict(answer.result) for answer in answers] == [{"return_value": 1}] * 20
