@@ -435,22 +435,39 @@ def test_ctrl_c_cancels_the_call_and_names_the_run(serve: Serve, command: str, e
 
 def test_a_terminal_gets_a_picture(serve: Serve) -> None:
     """Run, task instances and stages on stderr; indented JSON on stdout."""
-    target = serve(InvokeStream=speak)
-    script = "from dag_inference.cli import main; main()"
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, "stream", "iris", "-t", target],
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
-    )
-    os.close(theirs)
-    shown = b"".join(_until_closed(ours)).decode()
+    shown = _in_a_terminal("stream", "iris", "-t", serve(InvokeStream=speak))
 
-    assert process.wait(20) == 0
     assert "run grpc__1" in shown
     assert "predict[3] (try 2)" in shown
     assert shown.rstrip().endswith('{\r\n  "species": "setosa"\r\n}')
+
+
+def test_a_terminal_shows_where_the_time_went(serve: Serve) -> None:
+    """As a bar, in which each stage is as long as its share, and as numbers below it."""
+    shown = _in_a_terminal("invoke", "iris", "-t", serve(Invoke=echo))
+
+    # Blue is the trigger, with 20 of 1200 ms, and green the running.
+    bars = re.findall(r"\x1b\[44m( *)\x1b\[0m\x1b\[42m( *)\x1b\[0m 1\.2 s", shown)
+    assert {tuple(map(len, bar)) for bar in bars} == {(1, 39)}
+    plain = re.sub(r"\x1b\[[\d;?]*\w", "", shown)
+    assert re.search(r" trigger 20 ms +running 1\.18 s", plain)
+    assert "queued" not in plain
+
+
+def _in_a_terminal(*arguments: str) -> str:
+    """What a terminal shows of the command line; it must end well."""
+    script = "from dag_inference.cli import main; main()"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(theirs)
+    shown = b"".join(_until_closed(ours)).decode()
+    assert process.wait(20) == 0
+    return shown
 
 
 def _until_closed(terminal: int) -> Iterator[bytes]:
