@@ -72,23 +72,28 @@ class Rounds:
         Whether nothing failed.
         """
         now, chunk, failures = self._listings.now(), _SMALLEST, list[Exception]()
+        all_heard = True
         with _logged(failures):
             chunk = await self._listings.chunk()
         for some in _by_dag(self._runs.old(now), chunk):
             with _logged(failures):
-                await self._read(some, every_run=sweep)
+                all_heard &= await self._read(some, every_run=sweep)
         if sweep:
             young = (run for run in self._runs.young(now) if run.run is not None)
             with _logged(failures):
-                await self._read(sorted(young, key=lambda run: run.read_at)[:chunk], every_run=True)
+                some = sorted(young, key=lambda run: run.read_at)[:chunk]
+                all_heard &= await self._read(some, every_run=True)
             with _logged(failures):
                 await self._ask_if_paused(now, chunk)
-        return not failures
+        return all_heard and not failures
 
-    async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> None:
-        """Read what has changed of some runs, and whether they still exist if `every_run`."""
+    async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> bool:
+        """Read what has changed of some runs, and whether they still exist if `every_run`.
+
+        Whether all of it was heard.
+        """
         if not some:
-            return
+            return True
         asked = self._listings.now()
         wanted = RunFilter(
             run_ids=[run.run_id for run in some],
@@ -110,6 +115,7 @@ class Rounds:
             run.read_at = asked
             if every_run and run.key not in found:
                 run.miss()
+        return not changes.unheard
 
     async def _ask_if_paused(self, now: datetime, chunk: int) -> None:
         """Ask of one DAG that has runs which do not start: a paused one's never will.
