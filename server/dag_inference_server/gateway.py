@@ -183,7 +183,9 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         interceptors = [Door(invocations.turn_away), *traces.interceptors]
         if is_measured:
             interceptors.insert(0, RpcMetrics(registry, services(settings)))
-        health = Health(catalog.is_callable, lambda: breaker.is_open)
+        health = Health(
+            catalog.is_callable, lambda: breaker.is_open, max_watchers=settings.max_calls
+        )
         server = make_server(settings, interceptors)
         ends.push_async_callback(server.stop, None)
         ready = asyncio.Event()

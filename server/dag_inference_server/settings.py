@@ -211,8 +211,9 @@ class Settings(BaseSettings):
     """How long any call waits at most."""
 
     max_calls: int = Field(default=20_000, ge=1)
-    """How many calls that make runs may be in flight, at some 40 KiB each; and as many again that
-    wait for runs that exist. More get `OVERLOADED`."""
+    """How many calls that make runs may be in flight, at some 40 KiB each; as many again that wait
+    for runs that exist, as many streams of `ModelStreamInfer`, and as many who watch health. More
+    get `OVERLOADED`."""
 
     max_calls_per_dag: int | None = Field(default=None, ge=1)
     """How many of them may be of one DAG. Unset: no limit but `max_calls`."""

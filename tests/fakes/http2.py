@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every connection begins with."""
+
 _DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _INITIAL_WINDOW_SIZE = 4
@@ -20,12 +22,13 @@ async def taking_nothing(
     path: str,
     more: Mapping[str, str] = MappingProxyType({}),
     *,
-    request: bytes = b"",
+    request: bytes | None = b"",
     times: int = 1,
 ) -> AsyncIterator[None]:
     """RPCs with one request, and perhaps more headers, that take no byte of their answers.
 
-    All of them on one connection, and begun: their headers have come.
+    All of them on one connection, and begun: their headers have come. Without a request they are
+    streams that send nothing either, and no more than under way.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     headers = {
@@ -37,17 +40,18 @@ async def taking_nothing(
         "content-type": "application/grpc",
         **more,
     }
-    writer.write(_PREFACE)
+    writer.write(PREFACE)
     writer.write(_frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, 0)))
     block = b"".join(_literal(name, value) for name, value in headers.items())
-    message = struct.pack(">BI", 0, len(request)) + request
     begun = asyncio.Semaphore(0)
     answering = asyncio.create_task(_answer(reader, writer, begun))
     try:
         for stream in range(1, 2 * times, 2):
             writer.write(_frame(_HEADERS, _END_HEADERS, stream, block))
-            writer.write(_frame(_DATA, _END_STREAM, stream, message))
-        for _ in range(times):
+            if request is not None:
+                message = struct.pack(">BI", 0, len(request)) + request
+                writer.write(_frame(_DATA, _END_STREAM, stream, message))
+        for _ in range(times if request is not None else 0):
             await begun.acquire()
         yield
     finally:

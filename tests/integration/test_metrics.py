@@ -268,7 +268,7 @@ async def test_refused_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
 
     name = "dag_inference_rejections_total"
     assert {s.labels["reason"] for s in before.having(name)} == {
-        *("calls", "calls_per_dag", "triggers", "waits"),
+        *("calls", "calls_per_dag", "triggers", "waits", "streams"),
         *("queue", "shutting_down", "airflow_away"),
     }
     assert before(name) == 0

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import grpc
 from async_lru import alru_cache
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from dag_inference.errors import AirflowDenied, AirflowUnavailable, DagNotAllowed, DagNotFound
+from dag_inference.errors import (
+    AirflowDenied,
+    AirflowUnavailable,
+    DagNotAllowed,
+    DagNotFound,
+    Overloaded,
+)
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.check import is_id
+from dag_inference_server.edge.status import end, end_of
 from dag_inference_server.inference import open_inference_pb2
+from dag_inference_server.invocation.admission import RETRY_AFTER
 
 SERVICES = (
     pb.DESCRIPTOR.services_by_name["DagInference"].full_name,
@@ -55,7 +63,11 @@ class Health:
     """NOT_SERVING until told otherwise."""
 
     def __init__(
-        self, is_callable: IsCallable, is_airflow_away: Callable[[], bool] = lambda: False
+        self,
+        is_callable: IsCallable,
+        is_airflow_away: Callable[[], bool] = lambda: False,
+        *,
+        max_watchers: int = 20_000,
     ) -> None:
         """Serve nothing yet.
 
@@ -63,9 +75,11 @@ class Health:
             is_callable: Whether a DAG can be called now. Raises `DagNotFound` and `DagNotAllowed`,
                 and what Airflow does not tell, as errors of the contract.
             is_airflow_away: Whether it is no use to ask Airflow.
+            max_watchers: How many may watch at once.
         """
         self._is_callable = is_callable
         self._is_airflow_away = is_airflow_away
+        self._watchers, self._max_watchers = 0, max_watchers
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._unknown_until: OrderedDict[str, float] = OrderedDict()
         self._dags = alru_cache(maxsize=1024, ttl=_DAG_EVERY)(self._look_up)
@@ -97,6 +111,24 @@ class Health:
         self._statuses = now
         self.news.set()
         self.news = asyncio.Event()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch inside the block.
+
+        Raises:
+            Overloaded: There are as many who do as there may be.
+        """
+        if self._watchers >= self._max_watchers:
+            raise Overloaded(
+                f"there are {self._watchers} who watch, which is the limit",
+                retry_after=RETRY_AFTER,
+            )
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
 
     @property
     def statuses(self) -> Mapping[str, _Value]:
@@ -167,14 +199,23 @@ class _Servicer(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        try:
+            with self._health.watching():
+                async with aclosing(self._changes(request.service)) as changes:
+                    async for status in changes:
+                        yield _Status(status=status)
+        except Overloaded as error:
+            await end(context, end_of(error))
+
+    async def _changes(self, name: str) -> AsyncGenerator[_Value]:
         told = None
         # Of a DAG, nobody brings the news.
-        every = _DAG_EVERY if request.service.startswith(_DAG) else None
+        every = _DAG_EVERY if name.startswith(_DAG) else None
         while True:
             news = self._health.news
-            status = await self._health.of(request.service)
+            status = await self._health.of(name)
             if status != told:
-                yield _Status(status=status)
+                yield status
             told = status
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):

@@ -16,7 +16,10 @@ RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
 
 
-REASONS = ("calls", "calls_per_dag", "triggers", "waits", "queue", "shutting_down", "airflow_away")
+REASONS = (
+    *("calls", "calls_per_dag", "triggers", "waits", "streams"),
+    *("queue", "shutting_down", "airflow_away"),
+)
 """Why calls are refused; the last one is not ours."""
 
 
@@ -25,7 +28,7 @@ class CallLimits:
     """How many calls there may be."""
 
     calls: int
-    """That make runs; and as many again that wait for runs that exist."""
+    """That make runs; as many again that wait for runs that exist, and as many streams of calls."""
     per_dag: int | None
     """Of those that make runs; `None` for no limit but `calls`."""
     triggers: int
@@ -61,6 +64,7 @@ class Admission:
         self._by_dag: Counter[str] = Counter()
         """The same, without the DAGs that have none: any DAG can be named."""
         self._waits = 0
+        self._streams = 0
         self._is_closed = False
         self._queue_times = QueueTimes()
         self.triggers = 0
@@ -110,6 +114,21 @@ class Admission:
             yield
         finally:
             self._waits -= 1
+
+    @contextmanager
+    def admit_stream(self) -> Iterator[None]:
+        """Keep a place for a stream of calls inside the block; each call still needs its own.
+
+        Raises:
+            Overloaded: There are as many as there may be.
+        """
+        if self._streams >= self._limits.calls:
+            raise self._overloaded("streams", self._streams, "streams of calls", Subject())
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def turn_away(self) -> Overloaded | None:
         """Why a call that makes a run is refused whatever it asks for; `None` if it may not be."""

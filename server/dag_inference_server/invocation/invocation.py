@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
@@ -123,6 +124,10 @@ class Invocations:
         if error is not None:
             self._observer.failed("", error, None)
         return error
+
+    def stream(self) -> AbstractContextManager[None]:
+        """Keep a place for a stream of calls, as `Admission.admit_stream`."""
+        return self._admission.admit_stream()
 
     async def end_all(self) -> None:
         """End every call that waits with `ShuttingDown`; the runs go on."""

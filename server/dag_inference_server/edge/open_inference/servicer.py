@@ -130,11 +130,12 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
             return await self._infer(request, left, told, listener)
 
         async with self._rpcs.serve("ModelStreamInfer", context):
-            deadline = Deadline(seconds_left(context))
-            stream = InferStream(infer, self._rpcs.closing, deadline)
-            async with aclosing(stream.answers(requests)) as answers:
-                async for answer in answers:
-                    yield answer
+            with self._invocations.stream():
+                deadline = Deadline(seconds_left(context))
+                stream = InferStream(infer, self._rpcs.closing, deadline)
+                async with aclosing(stream.answers(requests)) as answers:
+                    async for answer in answers:
+                        yield answer
 
     async def _infer(
         self,
