@@ -56,7 +56,9 @@ async def measure(sizes: Sizes, report: Report) -> None:
     report.table(f"Going away with {_PARKED + _LASTING:,} calls in flight", columns, rows, NOTE)
 
 
-async def _going(airflow: FakeProcess, settings: Mapping[str, str]) -> tuple[Counter[str], float, int]:
+async def _going(
+    airflow: FakeProcess, settings: Mapping[str, str]
+) -> tuple[Counter[str], float, int]:
     """How the calls ended, how many seconds after the grace the process did, and its exit code."""
     with gateway(airflow.address, SHUTDOWN_GRACE=str(_GRACE), **settings) as server:
         async with connections(server.target) as channels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
 from integration.run_ids import ours
 from integration.scraping import scrape
-from integration.statuses import failure
+from integration.statuses import Failure, failure
 from integration.waiting import eventually, first_run
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
@@ -32,9 +33,15 @@ def park(gateway: Gateway, count: int, dag_id: str = "dag") -> list[Any]:
 async def refused(gateway: Gateway, dag_id: str = "dag") -> str:
     """Why one more call is refused."""
     failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=5))
-    assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert failed.reason == "OVERLOADED"
+    assert_overloaded(failed)
     return failed.message
+
+
+def assert_overloaded(failed: Failure) -> None:
+    """It says why, and when to come back: to who reads details, and to who has a retry policy."""
+    assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert failed.retry_after == timedelta(seconds=1)
+    assert failed.trailers["grpc-retry-pushback-ms"] == "1000"
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 3}])
@@ -81,9 +88,8 @@ async def test_what_is_refused_is_not_read(
     await call
     free = await failure(ask(request_bytes, timeout=5))
 
-    assert (full.reason, full.metadata) == ("OVERLOADED", {})
-    assert full.retry_after == timedelta(seconds=1)
-    assert full.trailers["grpc-retry-pushback-ms"] == "1000"
+    assert_overloaded(full)
+    assert full.metadata == {}
     assert free.reason == "REQUEST_INVALID"
 
 
@@ -140,9 +146,8 @@ async def test_a_call_that_could_only_wait_in_the_queue(
     again = await gateway.stub.Invoke(first, timeout=0.6)
     counted = await scrape(gateway)
 
-    assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert_overloaded(failed)
     assert failed.message.startswith("runs of dag have lately been queued for ")
-    assert failed.retry_after == timedelta(seconds=1)
     assert again.run.run_id == run.run_id
     assert counted("dag_inference_rejections_total", reason="queue") == 1
     assert not patient.done()
@@ -186,12 +191,54 @@ async def test_what_a_full_gateway_still_does(airflow: FakeAirflow, gateway: Gat
     cancelled = await gateway.stub.Cancel(cancel, timeout=5)
     listed = await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=5)
 
-    assert second.reason == "OVERLOADED"
+    assert_overloaded(second)
     assert second.metadata == {"dag_id": "dag", "run_id": run.run_id}
     assert cancelled.run.run_id == run.run_id
     assert [dag.dag_id for dag in listed.dags] == ["dag"]
     assert await gateway.health() == "SERVING"
     assert {(await failure(each)).reason for each in (call, wait)} == {"RUN_CANCELLED"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_calls": 3}, {"max_calls_per_dag": 3}, {"max_triggers": 3}]
+)
+async def test_what_gets_through_a_crowd(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """The same, while hundreds of callers are refused and come back at once, whichever is full."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    runs = [dag.trigger(ours(str(number)), {}) for number in range(4)]
+    runs[0].finish("predict", 1)
+    held = asyncio.Event()
+    airflow.faults.add(faults.held_until(held), Kind.TRIGGER)
+    park(gateway, 3)
+    await eventually(lambda: airflow.count(Kind.TRIGGER) == 3)
+    refusals: Counter[str] = Counter()
+
+    async def come_back() -> None:
+        while True:
+            refusals[(await failure(gateway.stub.Invoke(REQUEST, timeout=30))).reason] += 1
+
+    crowd = [asyncio.create_task(come_back()) for _ in range(300)]
+    await eventually(lambda: refusals.total() > len(crowd))
+    this = pb.WaitRequest(dag_id="dag", run_id=runs[0].run_id)
+    for run in runs[1:]:
+        before = refusals.total()
+        cancel = pb.CancelRequest(dag_id="dag", run_id=run.run_id)
+        said, waited, cancelled = await asyncio.gather(
+            gateway.health(),
+            gateway.stub.Wait(this, timeout=10),
+            gateway.stub.Cancel(cancel, timeout=10),
+        )
+        assert said == "SERVING"
+        assert MessageToDict(waited.result) == {"return_value": 1}
+        assert cancelled.run.run_id == run.run_id
+        assert refusals.total() > before
+    for caller in crowd:
+        caller.cancel()
+    await asyncio.wait(crowd)
+
+    assert refusals.keys() == {"OVERLOADED"}
+    assert airflow.count(Kind.TRIGGER) == 3
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 20, "max_calls_per_dag": 20}])

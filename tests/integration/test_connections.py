@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
 
+from collector import collecting, traced
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from fakes.airflow import Dag, FakeAirflow, steps
 from fakes.pump import pump_to
-from integration.gateway import Gateway
+from integration.gateway import Gateway, running, settings_for
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
 
 REQUEST = pb.InvokeRequest(dag_id="dag")
+
+SERVICE = "dag_inference.v1.DagInference"
+ODD_PATHS = [
+    *("", "/", "//", "Invoke", "/Invoke", f"/{SERVICE}", f"/{SERVICE}/"),
+    *(f"{SERVICE}/Invoke", f"//{SERVICE}/Invoke", f"/{SERVICE}//Invoke", f"/{SERVICE}/Invoke/"),
+    *(
+        f"/{SERVICE}/invoke",
+        f"/{SERVICE}/Invoke?",
+        f"/{SERVICE}/%49nvoke",
+        f"/{SERVICE}/Inv\u00f6ke",
+    ),
+    *(f"/{SERVICE}/../{SERVICE}/Invoke", f"/{SERVICE}/__init__", f"/{SERVICE}/{'a' * 5000}"),
+]
 
 
 @pytest.mark.parametrize("settings", [{"keepalive_interval": 1, "keepalive_timeout": 1}])
@@ -106,8 +121,7 @@ async def test_too_much_metadata(airflow: FakeAirflow, gateway: Gateway) -> None
 
 @pytest.mark.parametrize("settings", [{"max_calls": 4, "max_pending_calls": 5}])
 async def test_a_gateway_that_is_far_behind(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """What is more than gRPC may keep is cancelled, and makes no run; the rest is served, or told
-    that the gateway is full."""
+    """What is more than gRPC may keep is cancelled, and makes no run; the rest has an answer."""
     dag = airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
     await gateway.stub.Invoke(REQUEST, timeout=30)
 
@@ -120,3 +134,45 @@ async def test_a_gateway_that_is_far_behind(airflow: FakeAirflow, gateway: Gatew
     assert codes[grpc.StatusCode.OK] >= 4
     assert len(dag.made) == 1 + codes[grpc.StatusCode.OK]
     await gateway.stub.Invoke(REQUEST, timeout=30)
+
+
+@pytest.mark.parametrize("settings", [{"max_request_bytes": 2**20}])
+async def test_messages_that_are_far_too_large(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Are refused by gRPC itself; others on the connection are served, meanwhile and after."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with (
+        pump_to(gateway.serving.port) as pump,
+        grpc.aio.insecure_channel(pump.address) as channel,
+    ):
+        stub = rpc.DagInferenceStub(channel)
+        ask: Any = channel.unary_unary("/dag_inference.v1.DagInference/Invoke")
+        large = [failure(ask(bytes(2 * 2**20 + 1), timeout=20)) for _ in range(5)]
+        meanwhile = [stub.Invoke(REQUEST, timeout=20) for _ in range(5)]
+        refused = await asyncio.gather(*large)
+        answers = [*await asyncio.gather(*meanwhile), await stub.Invoke(REQUEST, timeout=20)]
+
+        assert pump.connections == 1
+    assert {(each.code, each.reason) for each in refused} == {
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+    }
+    assert [MessageToDict(answer.result) for answer in answers] == [{"return_value": 1}] * 6
+
+
+@pytest.mark.parametrize("traces", [False, True], ids=["", "traced"])
+async def test_paths_that_lead_nowhere(airflow: FakeAirflow, traces: bool) -> None:
+    """However odd, each is told so, and the next call on the connection is served."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with (
+        collecting() as (_, endpoint),
+        running(settings_for(airflow, otlp_endpoint=endpoint if traces else None)) as gateway,
+        pump_to(gateway.serving.port) as pump,
+        grpc.aio.insecure_channel(pump.address) as channel,
+    ):
+        stub, codes = rpc.DagInferenceStub(channel), {}
+        for path in ODD_PATHS:
+            ask: Any = channel.unary_unary(path)
+            codes[path] = (await failure(ask(b"", timeout=10, metadata=traced()))).code
+            await stub.Invoke(REQUEST, timeout=10)
+
+        assert codes == dict.fromkeys(ODD_PATHS, grpc.StatusCode.UNIMPLEMENTED)
+        assert pump.connections == 1

@@ -59,7 +59,9 @@ async def test_thousands_of_idle_streams(airflow: FakeAirflow) -> None:
         assert await process.ended() == 0
     assert [MessageToDict(answer.result) for answer in answers] == [{"return_value": 1}] * 20
     ended = "grpc_server_handled_total"
-    assert counted(ended, grpc_method="Watch") == counted(ended, grpc_method="ModelStreamInfer") == 0
+    assert (
+        counted(ended, grpc_method="Watch") == counted(ended, grpc_method="ModelStreamInfer") == 0
+    )
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 2}])

@@ -1,4 +1,4 @@
-"""Callers that do not read what they asked for: they cost what one answer does, and nobody waits."""
+"""Callers that do not read what they asked for: each costs what one answer does, nobody waits."""
 
 from __future__ import annotations
 
