@@ -15,13 +15,13 @@ from dag_inference_server.edge.undecodable import RefuseUndecodable
 from dag_inference_server.inference import open_inference_pb2
 from dag_inference_server.settings import Settings
 
-_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _SERVICES = (
     pb.DESCRIPTOR.services_by_name["DagInference"],
     open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
     health_pb2.DESCRIPTOR.services_by_name["Health"],
-    reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
 )
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+_CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 
 
 class CannotListen(Exception):
@@ -30,7 +30,8 @@ class CannotListen(Exception):
 
 def services(settings: Settings) -> Sequence[Any]:
     """The descriptors of all services that are served."""
-    return (*_SERVICES, _CHANNELZ) if settings.channelz else _SERVICES
+    tools = ((_REFLECTION, settings.reflection), (_CHANNELZ, settings.channelz))
+    return (*_SERVICES, *(service for service, is_on in tools if is_on))
 
 
 def make_server(

@@ -27,10 +27,9 @@ async def test_it_tells_of_the_server(gateway: Gateway) -> None:
     servers = (await stub(gateway).GetServers(channelz_pb2.GetServersRequest())).server
 
     assert any(server.data.calls_started for server in servers)
-    counted = (await scrape(gateway))(
-        "grpc_server_handled_total", grpc_method="GetServers", grpc_code="OK"
-    )
-    assert counted == 1
+    counted, handled = await scrape(gateway), "grpc_server_handled_total"
+    assert counted(handled, grpc_method="GetServers", grpc_code="OK") == 1
+    assert counted.shown(handled, grpc_method="GetChannel") == 0
 
 
 async def test_off(gateway: Gateway) -> None:
