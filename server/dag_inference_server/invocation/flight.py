@@ -12,6 +12,9 @@ from dag_inference_server.airflow import DagRun
 from dag_inference_server.invocation.call import Listener, Wanted
 from dag_inference_server.invocation.stopwatch import Stopwatch
 
+TRIGGERING, WAITING, ANSWERING = STAGES = ("triggering", "waiting", "answering")
+"""What a call waits for: its run, the result, the reading of it."""
+
 
 @dataclass(slots=True, eq=False)
 class Flight:
@@ -41,11 +44,11 @@ class Flight:
 
     @property
     def stage(self) -> str:
-        """What the call waits for: its run, the result, or the reading of it."""
+        """Which of `STAGES` the call is in."""
         # By what Airflow has shown: any run id can be asked for.
         if self.run is None:
-            return "triggering"
-        return "answering" if self.stopwatch.is_known else "waiting"
+            return TRIGGERING
+        return ANSWERING if self.stopwatch.is_known else WAITING
 
     def why_end(self) -> str | None:
         """Why the run is to be ended if the call gives up now; `None` to keep it."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from dag_inference_server.invocation.flight import STAGES, TRIGGERING
+
 
 @dataclass(frozen=True, slots=True)
 class Now:
@@ -39,6 +41,7 @@ class Looking:
         """Read `now`; `label` gives the name that a DAG goes by."""
         self._now = now
         self._label = label
+        self._calls = Counter(dict.fromkeys(((label(""), stage) for stage in STAGES), 0))
         self._seen: Sequence[Metric] = ()
 
     def look(self) -> None:
@@ -56,11 +59,12 @@ class Looking:
             "Calls under way, by what they wait for: triggering, waiting, answering.",
             labels=["dag_id", "state"],
         )
-        by_label = Counter[tuple[str, str]]()
-        for (dag_id, state), count in now.calls.items():
+        # What was in flight once is told to be no more: a gap would be no news of it.
+        self._calls = Counter(dict.fromkeys(self._calls, 0))
+        for (dag_id, stage), count in now.calls.items():
             # Whose run is made is known to exist.
-            by_label[self._label(dag_id, is_real=state != "triggering"), state] += count
-        for labels, count in sorted(by_label.items()):
+            self._calls[self._label(dag_id, is_real=stage != TRIGGERING), stage] += count
+        for labels, count in sorted(self._calls.items()):
             calls.add_metric(labels, count)
         yield calls
         rejections = CounterMetricFamily(
