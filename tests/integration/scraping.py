@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from integration.gateway import Gateway
+from integration.waiting import PATIENCE
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -31,14 +33,28 @@ class Scraped:
         self._samples = [sample for family in self.families.values() for sample in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float:
-        """The sum of the samples of that name that have these labels."""
+        """The sum of the samples of that name that have these labels; 0 if there are none."""
         return float(sum(sample.value for sample in self.having(name, **labels)))
+
+    def shown(self, name: str, **labels: str) -> float:
+        """The same, and there are some: a zero that is told, and not one for want of a series."""
+        assert [*self.having(name, **labels)], f"there is no {name} with {labels}"
+        return self(name, **labels)
 
     def having(self, name: str, **labels: str) -> Iterator[Any]:
         """The samples of that name that have these labels."""
         for sample in self._samples:
             if sample.name == name and labels.items() <= sample.labels.items():
                 yield sample
+
+    def labels_of(self, name: str) -> list[dict[str, str]]:
+        """All labels of each sample of that name."""
+        return [dict(sample.labels) for sample in self.having(name)]
+
+    @property
+    def series(self) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+        """What there is, whatever its value."""
+        return {(sample.name, frozenset(sample.labels.items())) for sample in self._samples}
 
     def values_of(self, label: str) -> set[str]:
         """Every value that a label has."""
@@ -48,3 +64,11 @@ class Scraped:
 async def scrape(gateway: Gateway | int) -> Scraped:
     """What Prometheus reads."""
     return Scraped(classic((await get(gateway, "/metrics"))[2]))
+
+
+async def scrape_until(gateway: Gateway, condition: Callable[[Scraped], object]) -> Scraped:
+    """What Prometheus reads once something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition(found := await scrape(gateway)):
+            pass
+        return found

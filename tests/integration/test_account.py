@@ -142,7 +142,7 @@ async def test_who_is_told_of_an_account_that_is_refused(
         await failure(gateway.stub.Invoke(REQUEST, timeout=30))
         told = await scrape(gateway)
 
-    assert told("dag_inference_airflow_account_refused") == is_refused
+    assert told.shown("dag_inference_airflow_account_refused") == is_refused
     refreshes = told.having("dag_inference_airflow_token_refreshes_total")
     assert {each.labels["outcome"] for each in refreshes if each.value} == {logins} - {None}
 
@@ -160,7 +160,7 @@ async def test_prometheus_is_told_when_it_is_let_in(airflow: FakeAirflow, tmp_pa
         call = gateway.stub.Invoke(REQUEST, timeout=30)
         await eventually(lambda: airflow.made)
         call.cancel()
-        assert (await scrape(gateway))("dag_inference_airflow_account_refused") == 0
+        assert (await scrape(gateway)).shown("dag_inference_airflow_account_refused") == 0
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.logs import without_its_text
 from fakes.airflow import Dag, FakeAirflow, steps
 from integration.gateway import Gateway
+from integration.inference import infer, stub
 from integration.scraping import scrape
 from integration.statuses import failure
 
@@ -55,6 +56,30 @@ async def test_a_bug(
     assert counted(results, outcome="GATEWAY_BUG") == counted(results) == 1
     assert counted("grpc_server_handled_total", grpc_method=method, grpc_code="Internal") == 1
     assert answer.run.run_id == run_id
+
+
+async def test_a_bug_in_a_model(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts by its code, and in a stream, which ends well, by the outcome of its call alone."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+
+    def break_down(*_: object) -> NoReturn:
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("dag_inference_server.invocation.wait.decide", break_down)
+    failed = await failure(stub(gateway).ModelInfer(infer(dag_id="dag"), timeout=5))
+    stream = stub(gateway).ModelStreamInfer(iter([infer(dag_id="dag")]), timeout=5)
+    (answer,) = [answer async for answer in stream]
+    counted = await scrape(gateway)
+
+    assert failed.reason == "GATEWAY_BUG"
+    assert answer.infer_response.parameters["reason"].string_param == "GATEWAY_BUG"
+    assert SECRET not in failed.message + answer.error_message
+    results, handled = "dag_inference_calls_total", "grpc_server_handled_total"
+    assert counted(results, outcome="GATEWAY_BUG", dag_id="dag") == counted(results) == 2
+    assert counted(handled, grpc_method="ModelInfer", grpc_code="Internal") == 1
+    assert counted.shown(handled, grpc_method="ModelStreamInfer", grpc_code="Internal") == 0
 
 
 async def _end(call: Any) -> None:

@@ -15,10 +15,13 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.statuses import failure
-from integration.waiting import eventually, never
+from integration.waiting import eventually, first_run, never
 
 ServingStatus = health_pb2.HealthCheckResponse.ServingStatus
 REQUEST = pb.InvokeRequest(dag_id="dag")
+
+SERVES = ("", "dag_inference.v1.DagInference", "inference.GRPCInferenceService")
+"""What is SERVING while calls are served: the server and its services."""
 
 
 class TestAirflowIsDown:
@@ -42,6 +45,39 @@ class TestAirflowIsDown:
         assert await gateway.health() == "SERVING"
         response = await gateway.stub.Invoke(REQUEST, timeout=10)
         assert MessageToDict(response.result) == {"return_value": 1}
+
+    @pytest.mark.parametrize("settings", [{"shutdown_grace": 20}], ids=[""])
+    @pytest.mark.parametrize("name", SERVES, ids=["server", "ours", "inference"])
+    async def test_from_the_first_answer_until_the_end(
+        self, airflow: FakeAirflow, gateway: Gateway, name: str
+    ) -> None:
+        """Who checks and who watches is told the same, of the server and of each service."""
+        dag = airflow.add(Dag("parked"))
+        seen: list[str] = []
+
+        async def watch() -> None:
+            stub: Any = health_pb2_grpc.HealthStub(gateway.channel)
+            call = stub.Watch(health_pb2.HealthCheckRequest(service=name))
+            while True:
+                seen.append(ServingStatus.Name((await call.read()).status))
+
+        watching = asyncio.create_task(watch())
+        await eventually(lambda: seen == ["NOT_SERVING"])
+        assert await gateway.health(name) == "NOT_SERVING"
+        await airflow.start()
+        await eventually(lambda: seen == ["NOT_SERVING", "SERVING"])
+        assert await gateway.health(name) == "SERVING"
+        call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=30)
+        run = await first_run(dag)
+
+        gateway.end()
+
+        # While a call is still in flight.
+        await eventually(lambda: seen == ["NOT_SERVING", "SERVING", "NOT_SERVING"])
+        assert await gateway.health(name) == "NOT_SERVING"
+        watching.cancel()
+        run.finish("predict", 1)
+        assert MessageToDict((await call).result) == {"return_value": 1}
 
     async def test_refused_account_recovers(self, airflow: FakeAirflow, gateway: Gateway) -> None:
         """An account that Airflow refuses keeps it NOT_SERVING, until it is let in."""
@@ -77,8 +113,8 @@ async def test_all_at_once(airflow: FakeAirflow, gateway: Gateway) -> None:
     messages: Any = health_pb2
     answer = await stub.List(messages.HealthListRequest())
 
-    assert {"", "airflow", "dag_inference.v1.DagInference"} <= {*answer.statuses}
-    assert answer.statuses[""].status == ServingStatus.Value("SERVING")
+    assert {*answer.statuses} == {*SERVES, "airflow"}
+    assert {answer.statuses[name].status for name in SERVES} == {ServingStatus.Value("SERVING")}
 
 
 DAG_EVERY = 0.05
@@ -117,6 +153,10 @@ class TestNames:
         await asyncio.wait_for(_is(gateway, "dag/dag", "NOT_SERVING"), 5)
         dag.has_import_errors = False
         await eventually(lambda: seen[-1:] == ["SERVING"])
+        # It is gone from its file: Airflow knows it, and parses it no more.
+        dag.is_stale = True
+        await eventually(lambda: seen[-1:] == ["NOT_SERVING"])
+        assert await gateway.health("dag/dag") == "NOT_SERVING"
         watching.cancel()
 
     async def test_no_dag(self, airflow: FakeAirflow) -> None:

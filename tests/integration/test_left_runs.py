@@ -15,7 +15,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.run_ids import ours
-from integration.scraping import scrape
+from integration.scraping import scrape_until
 from integration.statuses import ended, failure
 from integration.waiting import eventually, first_run, never
 
@@ -196,10 +196,9 @@ async def test_triggers_that_were_not_sent_yet(airflow: FakeAirflow, gateway: Ga
     for call in calls:
         call.cancel()
     await asyncio.gather(*map(ended, calls))
-    async with asyncio.timeout(5):
-        # The gateway hears of it later than the callers.
-        while (await scrape(gateway))("dag_inference_calls_in_flight"):
-            pass
+    # The gateway hears of it later than the callers.
+    in_flight = "dag_inference_calls_in_flight"
+    await scrape_until(gateway, lambda found: not found.shown(in_flight))
     release.set()
 
     await eventually(lambda: airflow.count(Kind.PATCH_RUN) == 4)

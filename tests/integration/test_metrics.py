@@ -1,87 +1,24 @@
-"""What Prometheus gets, and what probes are told."""
+"""What Prometheus gets."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import socket
-from pathlib import Path
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
 from dag_inference.v1 import dag_inference_pb2 as pb
-from dag_inference_server.server import CannotListen
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
+from integration.cases import ROUNDS
 from integration.gateway import Gateway, running, settings_for
 from integration.run_ids import ours
-from integration.scraping import OPENMETRICS, Scraped, get, scrape
+from integration.scraping import OPENMETRICS, Scraped, get, scrape, scrape_until
 from integration.statuses import failure
-from integration.waiting import eventually
-
-
-def method(name: str, kind: str = "unary") -> dict[str, str]:
-    """The labels of a method of ours."""
-    return {
-        "grpc_type": kind,
-        "grpc_service": "dag_inference.v1.DagInference",
-        "grpc_method": name,
-    }
-
-
-async def test_the_families_that_every_board_knows(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Begun, handled by Go's names of the codes, messages and times: of every kind of method."""
-    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    parked = airflow.add(Dag("parked"))
-    before = await scrape(gateway)
-    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
-    await failure(gateway.stub.Invoke(pb.InvokeRequest(), timeout=5))
-    await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=2))
-    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=5)
-    events = [event async for event in stream]
-    left = gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20)
-    await eventually(lambda: len(parked.made) == 2)
-    left.cancel()
-    health: Any = health_pb2_grpc.HealthStub(gateway.channel)
-    watch = health.Watch(health_pb2.HealthCheckRequest())
-    await watch.read()
-    watch.cancel()
-    async with asyncio.timeout(5):
-        while not (found := await scrape(gateway))(
-            "grpc_server_handled_total", grpc_code="Canceled", **method("Invoke")
-        ):
-            pass
-
-    unary, streamed = method("Invoke"), method("InvokeStream", "server_stream")
-    # None has been called, and all are there.
-    assert before("grpc_server_handled_total", **unary) == 0
-    assert len([*before.having("grpc_server_handled_total", **unary)]) == 17
-    assert found("grpc_server_started_total", **unary) == 4
-    for code in ("OK", "InvalidArgument", "DeadlineExceeded", "Canceled"):
-        assert found("grpc_server_handled_total", grpc_code=code, **unary) == 1, code
-    assert found("grpc_server_msg_received_total", **unary) == 4
-    assert found("grpc_server_msg_sent_total", **unary) == 1
-    assert found("grpc_server_handling_seconds_count", **unary) == 4
-    assert found("grpc_server_msg_sent_total", **streamed) == len(events)
-    assert found("grpc_server_handled_total", grpc_code="OK", **streamed) == 1
-    watched = {"grpc_service": "grpc.health.v1.Health", "grpc_method": "Watch"}
-    assert found("grpc_server_msg_sent_total", **watched) == 1
-    assert found("grpc_server_handled_total", grpc_code="Canceled", **watched) == 1
-
-
-async def test_what_cannot_be_decoded_counts(gateway: Gateway) -> None:
-    """It is an RPC as any other; a path that leads nowhere is none."""
-    for path in ("/dag_inference.v1.DagInference/Invoke", "/no.such.Service/Method", "no-slash"):
-        call: Any = gateway.channel.unary_unary(path)
-        await failure(call(b"\xff\xff", timeout=5))
-
-    found = await scrape(gateway)
-
-    assert found("grpc_server_handled_total", grpc_code="InvalidArgument", **method("Invoke")) == 1
-    assert found("grpc_server_handled_total", grpc_code="Unimplemented") == 0
-    assert not {"no.such.Service", "Method"} & found.values_of("grpc_service")
+from integration.waiting import eventually, first_run
 
 
 async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -96,17 +33,14 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     await eventually(lambda: parked.made)
     await airflow.polls(2)
 
-    async with asyncio.timeout(5):
-        while not (during := await scrape(gateway))(
-            "dag_inference_calls_in_flight", dag_id="parked", state="waiting"
-        ):
-            pass
+    during = await scrape_until(
+        gateway,
+        lambda found: found("dag_inference_calls_in_flight", dag_id="parked", state="waiting"),
+    )
     call.cancel()
-    async with asyncio.timeout(5):
-        while not (after := await scrape(gateway))(
-            "dag_inference_calls_total", outcome="CALLER_LEFT"
-        ):
-            pass
+    after = await scrape_until(
+        gateway, lambda found: found("dag_inference_calls_total", outcome="CALLER_LEFT")
+    )
 
     stages = {s.labels["stage"] for s in during.having("dag_inference_stage_seconds_count")}
     assert stages == {
@@ -125,10 +59,12 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert during("dag_inference_calls_in_flight") == 1
     assert during("dag_inference_airflow_token_refreshes_total", outcome="ok") == 1
     for outcome in ("refused", "unanswered"):
-        assert during("dag_inference_airflow_token_refreshes_total", outcome=outcome) == 0
-    assert during("dag_inference_airflow_account_refused") == 0
+        assert during.shown("dag_inference_airflow_token_refreshes_total", outcome=outcome) == 0
+    assert during.shown("dag_inference_airflow_account_refused") == 0
+    assert during.shown("dag_inference_airflow_breaker_open") == 0
     assert during("dag_inference_watcher_looks_total", kind="calls", outcome="ok") > 0
-    assert during("dag_inference_watcher_looks_total", outcome="failed") == 0
+    for kind in ("calls", "streams", "rounds"):
+        assert during.shown("dag_inference_watcher_looks_total", kind=kind, outcome="failed") == 0
     assert during("dag_inference_watcher_interval_seconds", kind="calls") > 0
     assert during("dag_inference_watcher_lag_seconds_count", kind="calls") > 0
     for component in ("metadatabase", "scheduler", "triggerer", "dag_processor"):
@@ -136,8 +72,9 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert during("dag_inference_watcher_runs") == 1
     assert during("dag_inference_build_info") == 1
     assert during("process_resident_memory_bytes") > 0
-    assert after("dag_inference_calls_in_flight") == 0
-    assert after("dag_inference_watcher_runs") == 0
+    for dag_id in ("parked", "other"):
+        assert after.shown("dag_inference_calls_in_flight", dag_id=dag_id) == 0
+    assert after.shown("dag_inference_watcher_runs") == 0
 
 
 async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -174,27 +111,6 @@ async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gate
     assert found(f"{name}_sum", outcome="DEADLINE_EXCEEDED") >= 1.5
 
 
-async def test_what_alerts_are_about_begins_with_zero(
-    airflow: FakeAirflow, gateway: Gateway
-) -> None:
-    """Of all calls together, and of each DAG from its first one on: the first error is a rise."""
-    rules = Path(__file__).parents[2] / "examples" / "prometheus" / "rules.yml"
-    (unserved,) = set(re.findall(r'outcome=~"([A-Z_|]+)"', rules.read_text()))
-    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    before = await scrape(gateway)
-    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
-    after = await scrape(gateway)
-
-    def outcomes(found: Scraped, dag_id: str) -> dict[str, float]:
-        series = found.having("dag_inference_calls_total", dag_id=dag_id)
-        return {sample.labels["outcome"]: sample.value for sample in series}
-
-    zero = dict.fromkeys(unserved.split("|"), 0.0)
-    assert outcomes(before, "other") == outcomes(after, "other") == {"OK": 0, **zero}
-    assert outcomes(before, "dag") == {}
-    assert outcomes(after, "dag") == {"OK": 1, **zero}
-
-
 async def test_what_an_early_answer_saves(airflow: FakeAirflow, gateway: Gateway) -> None:
     """From the answer until the end of the run, once the poll for another call shows that end."""
     early = airflow.add(Dag("early", Task("predict", downstream=["clean"]), Task("clean")))
@@ -209,13 +125,11 @@ async def test_what_an_early_answer_saves(airflow: FakeAirflow, gateway: Gateway
     saved = "dag_inference_time_saved_seconds"
     before = await scrape(gateway)
     run.end("success")
-    async with asyncio.timeout(5):
-        while not (after := await scrape(gateway))(f"{saved}_count"):
-            pass
+    after = await scrape_until(gateway, lambda found: found(f"{saved}_count"))
     await eventually(lambda: parked.made)
     call.cancel()
 
-    assert before(f"{saved}_count") == 0
+    assert not [*before.having(f"{saved}_count")]
     assert after(f"{saved}_count", dag_id="early") == after(f"{saved}_count") == 1
     assert 0 < after(f"{saved}_sum") < 5
 
@@ -234,6 +148,64 @@ async def test_every_look_counts(airflow: FakeAirflow, gateway: Gateway) -> None
     assert found(looks, kind="calls") == airflow.count(Kind.INSTANCES) > 0
 
 
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
+async def test_looks_of_every_kind(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Each kind by itself: for calls, for states on the way, and by id; those that fail apart."""
+    await gateway.ready()
+    dag = airflow.add(Dag("dag"))
+    dag.trigger(ours("1"), {}).run_after -= timedelta(hours=2)
+    old = gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=ours("1")), timeout=30)
+    stream = gateway.stub.InvokeStream(pb.InvokeRequest(dag_id="dag"), timeout=30)
+    kinds, looks = ("calls", "streams", "rounds"), "dag_inference_watcher_looks_total"
+
+    def looked(found: Scraped, outcome: str, more_than: Mapping[str, float]) -> bool:
+        return all(found(looks, kind=kind, outcome=outcome) > more_than[kind] for kind in kinds)
+
+    none = dict.fromkeys(kinds, 0.0)
+    well = await scrape_until(gateway, lambda found: looked(found, "ok", none))
+    airflow.faults.add(faults.html(500), Kind.INSTANCES)
+    ill = await scrape_until(gateway, lambda found: looked(found, "failed", none))
+    airflow.faults.clear()
+    before = {kind: ill(looks, kind=kind, outcome="ok") for kind in kinds}
+    again = await scrape_until(gateway, lambda found: looked(found, "ok", before))
+    old.cancel()
+    stream.cancel()
+
+    assert well.shown(looks, outcome="failed") == 0
+    for kind in kinds:
+        assert again("dag_inference_watcher_interval_seconds", kind=kind) > 0
+        assert again("dag_inference_watcher_lag_seconds_count", kind=kind) > 0
+    assert again.values_of("kind") == {*kinds}
+
+
+async def test_what_calls_in_flight_wait_for(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Their run, its result, the reading of it: one after the other, and each is zero again."""
+    await gateway.ready()
+    dag, triggered, read = airflow.add(Dag("dag")), asyncio.Event(), asyncio.Event()
+    airflow.faults.add(faults.held_until(triggered), Kind.TRIGGER)
+    airflow.faults.add(faults.held_until(read), Kind.VALUE)
+
+    name = "dag_inference_calls_in_flight"
+
+    async def alone(dag_id: str, state: str) -> bool:
+        of_it = {"dag_id": dag_id, "state": state}
+        found = await scrape_until(gateway, lambda found: found(name, **of_it))
+        return found(name, **of_it) == found(name) == 1
+
+    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=30)
+    # Of a DAG that nobody has seen yet.
+    assert await alone("other", "triggering")
+    triggered.set()
+    assert await alone("dag", "waiting")
+    (await first_run(dag)).finish("predict", 1)
+    assert await alone("dag", "answering")
+    read.set()
+    await call
+    after = await scrape(gateway)
+
+    assert after.shown(name) == after.shown(name, dag_id="dag", state="answering") == 0
+
+
 async def test_a_caller_that_goes_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Is counted at the DAG of its run, though no call of it was answered yet."""
     dag = airflow.add(Dag("parked"))
@@ -243,11 +215,9 @@ async def test_a_caller_that_goes_away(airflow: FakeAirflow, gateway: Gateway) -
 
     call.cancel()
 
-    async with asyncio.timeout(5):
-        while not (counted := await scrape(gateway))(
-            "dag_inference_calls_total", outcome="CALLER_LEFT"
-        ):
-            pass
+    counted = await scrape_until(
+        gateway, lambda found: found("dag_inference_calls_total", outcome="CALLER_LEFT")
+    )
     assert counted("dag_inference_calls_total", outcome="CALLER_LEFT", dag_id="parked") == 1
 
 
@@ -271,13 +241,45 @@ async def test_refused_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
         *("calls", "calls_per_dag", "triggers", "waits", "streams"),
         *("queue", "shutting_down", "airflow_away"),
     }
-    assert before(name) == 0
+    assert before.shown(name) == 0
     assert after(name, reason="calls") == after(name) == 2
     # Of whichever DAG: they are refused before they are read.
     assert after("dag_inference_calls_total", outcome="OVERLOADED", dag_id="other") == 2
     invoke = {"grpc_method": "Invoke", "grpc_type": "unary"}
     assert after("grpc_server_handled_total", grpc_code="ResourceExhausted", **invoke) == 2
     assert after("grpc_server_msg_received_total", **invoke) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "settings"),
+    [
+        ("calls_per_dag", {"max_calls_per_dag": 1}),
+        ("triggers", {"max_triggers": 1}),
+        ("waits", {"max_calls": 1}),
+        ("shutting_down", {"shutdown_grace": 20}),
+    ],
+)
+async def test_why_calls_are_refused(airflow: FakeAirflow, gateway: Gateway, reason: str) -> None:
+    """By each of the other limits; `queue` and `airflow_away` are counted where they are met."""
+    await gateway.ready()
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    invoke = partial(gateway.stub.Invoke, pb.InvokeRequest(dag_id="dag"), timeout=20)
+    wait = partial(gateway.stub.Wait, pb.WaitRequest(dag_id="dag", run_id=run.run_id), timeout=20)
+    ask = wait if reason == "waits" else invoke
+    if reason == "triggers":
+        airflow.faults.add(faults.hanging(), Kind.TRIGGER)
+    call = ask()
+    await eventually(lambda: airflow.count(Kind.TRIGGER, Kind.RUN))
+    if reason == "shutting_down":
+        gateway.end()
+
+    failed = await failure(ask())
+    counted = await scrape(gateway)
+    call.cancel()
+
+    assert failed.reason == ("SHUTTING_DOWN" if reason == "shutting_down" else "OVERLOADED")
+    name = "dag_inference_rejections_total"
+    assert counted(name, reason=reason) == counted(name) == 1
 
 
 async def test_a_part_of_airflow_is_ill(airflow: FakeAirflow) -> None:
@@ -293,9 +295,7 @@ async def test_a_part_of_airflow_is_ill(airflow: FakeAirflow) -> None:
     async with running(settings_for(airflow)) as gateway:
         await eventually(lambda: airflow.count(Kind.HEALTH))
         name = "dag_inference_airflow_component_up"
-        async with asyncio.timeout(5):
-            while not (found := await scrape(gateway)).values_of("component"):
-                pass
+        found = await scrape_until(gateway, lambda found: found.values_of("component"))
 
     assert {s.labels["component"]: s.value for s in found.having(name)} == {
         "metadatabase": 1,
@@ -312,64 +312,13 @@ async def test_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     await airflow.polls(2)
     await airflow.stop()
 
-    async with asyncio.timeout(10):
-        while (found := await scrape(gateway))("dag_inference_airflow_up"):
-            pass
-        while (later := await scrape(gateway))("dag_inference_watcher_news_age_seconds") < 0.5:
-            pass
+    up, age = "dag_inference_airflow_up", "dag_inference_watcher_news_age_seconds"
+    found = await scrape_until(gateway, lambda found: not found.shown(up))
+    later = await scrape_until(gateway, lambda found: found(age) >= 0.5)
 
     assert found("dag_inference_airflow_request_seconds_count", status="none") > 0
-    assert later("dag_inference_airflow_up") == 0
+    assert later.shown(up) == 0
     call.cancel()
-
-
-@pytest.mark.parametrize("settings", [{"dags": ("dag", "nowhere", "served-*")}], ids=[""])
-async def test_names_that_are_made_up_make_no_series(
-    airflow: FakeAirflow, gateway: Gateway
-) -> None:
-    """However many DAGs are asked for that do not exist; and no run id is ever a label."""
-    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
-    await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="nowhere"), timeout=5))
-    await failure(gateway.stub.Wait(pb.WaitRequest(dag_id="dag", run_id=ours("1")), timeout=5))
-    before = await scrape(gateway)
-    # Of some of them Airflow is asked.
-    names = [f"{'served' if number % 10 == 0 else 'made-up'}-{number}" for number in range(10_000)]
-
-    for start in range(0, len(names), 500):
-        calls = [
-            gateway.stub.Invoke(pb.InvokeRequest(dag_id=name), timeout=20)
-            for name in names[start : start + 500]
-        ]
-        await asyncio.gather(*(failure(call) for call in calls))
-    after = await scrape(gateway)
-
-    assert after.values_of("dag_id") == before.values_of("dag_id") == {"dag", "other"}
-    assert after.values_of("operation") == before.values_of("operation")
-    everything = {
-        value for f in after.families.values() for s in f.samples for value in s.labels.values()
-    }
-    assert not any(value.startswith(("grpc-", "made-up", "served-")) for value in everything)
-
-
-async def test_runs_that_are_made_up_make_no_series(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """A run id proves nothing, neither while Airflow is asked about it nor when it has not told."""
-    await gateway.ready()
-    airflow.faults.add(faults.hanging())
-    calls = [
-        gateway.stub.Wait(pb.WaitRequest(dag_id=f"made-up-{number}", run_id=ours("1")), timeout=5)
-        for number in range(20)
-    ]
-    async with asyncio.timeout(5):
-        while (during := await scrape(gateway))("dag_inference_calls_in_flight") < 20:
-            pass
-    failures = await asyncio.gather(*(failure(call) for call in calls))
-    after = await scrape(gateway)
-
-    assert {failed.reason for failed in failures} == {"DEADLINE_EXCEEDED"}
-    assert all("run_id" in failed.metadata for failed in failures)
-    assert during("dag_inference_calls_in_flight", dag_id="other") == 20
-    assert during.values_of("dag_id") == after.values_of("dag_id") == {"other"}
 
 
 async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gateway: Gateway) -> None:
@@ -390,49 +339,3 @@ async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gatewa
     stages = found.having("dag_inference_stage_seconds_bucket", stage="running", dag_id="dag")
     assert sum(sample.value for sample in stages if sample.labels["le"] == "+Inf") == 1
     assert not [sample for sample in stages if sample.exemplar]
-
-
-@pytest.mark.parametrize("settings", [{"shutdown_grace": 20}])
-async def test_probes(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Ready from Airflow's first answer until it is told to go; alive all the time."""
-    dag = airflow.add(Dag("dag"))
-    await gateway.ready()
-    ready = [(await get(gateway, path))[0] for path in ("/livez", "/readyz")]
-    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=20)
-    run = await eventually(lambda: dag.made)
-
-    gateway.end()
-    async with asyncio.timeout(5):
-        while (await get(gateway, "/readyz"))[0] == 200:
-            pass
-    leaving = [(await get(gateway, path))[0] for path in ("/livez", "/readyz")]
-    run[0].finish("predict", 1)
-    await call
-
-    assert (ready, leaving) == ([200, 200], [200, 503])
-
-
-async def test_not_ready_before_airflow_has_answered(airflow: FakeAirflow) -> None:
-    """A replica that cannot do anything yet gets no calls."""
-    await airflow.stop()
-    async with running(settings_for(airflow)) as gateway:
-        assert [(await get(gateway, path))[0] for path in ("/livez", "/readyz")] == [200, 503]
-
-
-async def test_a_port_that_is_taken(airflow: FakeAirflow) -> None:
-    """Is said plainly, and ends the gateway before it serves."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(CannotListen, match=f"metrics on {address}"):
-            async with running(settings_for(airflow, metrics_listen=address)):
-                raise AssertionError("it serves")
-
-
-async def test_off(airflow: FakeAirflow) -> None:
-    """Without a port, calls are served as ever."""
-    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
-    async with running(settings_for(airflow, metrics_listen="off")) as gateway:
-        assert gateway.serving.metrics_port is None
-        await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)

@@ -72,7 +72,8 @@ async def test_one_that_goes_loses_no_call(
 
         async with load(call) as told:
             await told.more(40)
-            assert (await scrape(gateway))("grpc_server_started_total", **INVOKE) < told.begun
+            here = (await scrape(gateway)).shown("grpc_server_started_total", **INVOKE)
+            assert here < told.begun
             await leave(goes, way)
             await told.more(40)
 
