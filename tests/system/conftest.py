@@ -80,6 +80,11 @@ class Prometheus:
             for series in found
         ]
 
+    async def values(self, label: str, family: str | None = None) -> set[str]:
+        """Every value that a label has, of a family or of all; `__name__` is one, too."""
+        match = {} if family is None else {"match[]": family}
+        return {*await self._get(f"label/{label}/values", **match)}
+
     async def exemplars(self, expression: str) -> list[dict[str, Any]]:
         """The exemplars of the last hour."""
         found = await self._get("query_exemplars", query=expression, start="0", end="9999999999")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from system.board import PANELS, sent
 from system.conftest import Prometheus
 
-PANELS = (
+PICTURED = (
     "Calls a second, by method",
-    "Calls a second without a result, by reason",
+    "Calls a second without a result, by DAG and reason",
     "Time to result, by DAG",
     "Seconds of an answered call, by stage",
     "Calls in flight, by what they wait for",
@@ -25,16 +24,13 @@ PANELS = (
 """The titles of those that are shown."""
 
 
-async def draw(
-    prometheus: Prometheus, board: Mapping[str, Any], picture: Path, seconds: float
-) -> None:
-    """Plot the last so many seconds of some panels of a board."""
+async def draw(prometheus: Prometheus, picture: Path, seconds: float) -> None:
+    """Plot the last so many seconds of some panels of the board."""
     mpl.rcParams |= {"font.size": 7}
-    panels = {panel["title"]: panel for panel in board["panels"]}
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     end = time.time()
-    for axes, title in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
-        await _plot(axes, panels[title], prometheus, end - seconds, end)
+    for axes, title in zip(figure.subplots(2, 3).flat, PICTURED, strict=True):
+        await _plot(axes, PANELS[title], prometheus, end - seconds, end)
     figure.savefig(picture, dpi=120)
 
 
@@ -43,9 +39,7 @@ async def _plot(
 ) -> None:
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for target in panel["targets"]:
-        query = target["expr"].replace("$__rate_interval", "10s")
-        query = re.sub(r"\$(job|dag_id)\b", ".*", query)
-        for labels, points in await prometheus.range(query, start, end):
+        for labels, points in await prometheus.range(sent(target), start, end):
             name = target["legendFormat"]
             for label, value in labels.items():
                 name = name.replace(f"{{{{{label}}}}}", value)

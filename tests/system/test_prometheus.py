@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -19,14 +19,15 @@ import yaml
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Run, Task, steps
+from integration import inference
 from integration.gateway import Gateway
 from integration.scraping import get
+from system.board import sent, targets, variables
 from system.conftest import EXAMPLES, Prometheus
 from system.picture import draw
 
 RULES = EXAMPLES / "prometheus" / "rules.yml"
 RULE_TESTS = EXAMPLES / "prometheus" / "rules_test.yml"
-BOARD = EXAMPLES / "grafana" / "dag-inference.json"
 
 
 def promtool(*arguments: str, stdin: str = "") -> str:
@@ -49,23 +50,20 @@ def alerts() -> set[str]:
     return {rule["alert"] for rule in rules() if "alert" in rule}
 
 
-def _board() -> dict[str, Any]:
-    board: dict[str, Any] = json.loads(BOARD.read_text())
-    return board
-
-
 def of_the_board() -> Iterator[tuple[str, str]]:
-    """Every query of the board, as Grafana sends it, by the title of its panel."""
-    for panel in _board()["panels"]:
-        for target in panel.get("targets", ()):
-            query = target["expr"].replace("$__rate_interval", "10s")
-            yield panel["title"], re.sub(r"\$(job|dag_id)\b", ".*", query)
+    """Every query of the board by the title of its panel."""
+    for title, target in targets():
+        yield title, sent(target)
 
 
 def of_the_rules() -> Iterator[tuple[str, str]]:
-    """Every query of the rules by its name; one that compares tells the outcome of it instead."""
+    """Every query of the rules by its name, and each side of an `or` for itself.
+
+    One that compares tells the outcome of it instead.
+    """
     for rule in rules():
-        yield rule.get("alert") or rule["record"], re.sub(r" (==|>) ", r" \1 bool ", rule["expr"])
+        for query in re.split(r"\bor on \(\w+\)", rule["expr"]):
+            yield rule.get("alert") or rule["record"], re.sub(r" (==|>) ", r" \1 bool ", query)
 
 
 _PICTURED = 60
@@ -82,13 +80,21 @@ def test_the_rules_are_right() -> None:
 
 def test_every_alert_is_tested_both_ways() -> None:
     """Once where it fires, once where it does not."""
-    cases = [
-        case
-        for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]
-        for case in test["alert_rule_test"]
-    ]
+    cases = [case for test in _rule_tests() for case in test.get("alert_rule_test", ())]
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == alerts()
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == alerts()
+
+
+def test_every_recording_rule_is_tested() -> None:
+    """Itself, and not only by the alerts that are made of it."""
+    tested = [case["expr"] for test in _rule_tests() for case in test.get("promql_expr_test", ())]
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    assert {name for name in recorded if any(f"({name}," in expr for expr in tested)} == recorded
+
+
+def _rule_tests() -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = yaml.safe_load(RULE_TESTS.read_text())["tests"]
+    return tests
 
 
 def test_every_alert_is_explained() -> None:
@@ -111,27 +117,92 @@ async def test_every_query_finds_data(
     airflow: FakeAirflow, gateway: Gateway, prometheus: Prometheus
 ) -> None:
     """Those of the board and of the rules, after a while of calls of every kind."""
-    missing = dict(QUERIES)
+    missing = {*QUERIES}
     async with _load(airflow, gateway), asyncio.timeout(120):
         while missing:
-            for name, query in QUERIES:
+            for name, query in [*missing]:
                 found = await prometheus.query(query)
                 if any(not math.isnan(value) for _, value in found):
-                    missing.pop(name, None)
+                    missing.remove((name, query))
             await asyncio.sleep(0.2)
 
         if path := os.environ.get("BOARD_PICTURE"):
             await asyncio.sleep(_PICTURED)
-            await draw(prometheus, _board(), Path(path), _PICTURED)
+            await draw(prometheus, Path(path), _PICTURED)
 
     (target,) = await prometheus.targets()
     assert (target["health"], target["lastError"]) == ("up", "")
+    for family, label in variables():
+        assert await prometheus.values(label, family), (family, label)
     (stage,) = await prometheus.query(
         'count(count by (stage) (dag_inference_stage_seconds_count{dag_id="ok"}))'
     )
     assert stage[1] == 8
-    exemplars = await prometheus.exemplars("dag_inference_time_to_result_seconds_bucket")
-    assert any(exemplar["labels"]["run_id"].startswith("grpc-") for exemplar in exemplars)
+
+
+async def test_both_services_are_on_the_board(
+    airflow: FakeAirflow, gateway: Gateway, prometheus: Prometheus
+) -> None:
+    """Calls, errors and times of each, by method."""
+    called = {"Invoke", "InvokeStream", "ModelInfer", "ModelStreamInfer"}
+    shown = [
+        ("Calls a second, by method", called),
+        ("Errors a second, by method and code", {"Invoke", "ModelInfer"}),
+        ("Duration of calls, by method", called),
+    ]
+
+    async def are_there(query: str, methods: set[str]) -> bool:
+        found = await prometheus.query(query)
+        return methods <= {labels["grpc_method"] for labels, value in found if value > 0}
+
+    async with _load(airflow, gateway):
+        for title, methods in shown:
+            for query in (query for name, query in of_the_board() if name == title):
+                await _until(partial(are_there, query, methods))
+
+
+async def test_every_family_arrives(
+    airflow: FakeAirflow, gateway: Gateway, prometheus: Prometheus
+) -> None:
+    """Whatever the gateway shows has series on the Prometheus, after calls of every kind."""
+    async with _load(airflow, gateway):
+        _, _, text = await get(gateway, "/metrics")
+        families = {
+            f"{name}_count" if kind == "histogram" else name
+            for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
+        }
+
+        async def all_are_there() -> bool:
+            return families <= await prometheus.values("__name__")
+
+        await _until(all_are_there)
+
+    assert {"grpc_server_handled_total", "dag_inference_time_saved_seconds_count"} <= families
+
+
+async def test_from_a_panel_to_a_run(
+    airflow: FakeAirflow, gateway: Gateway, prometheus: Prometheus
+) -> None:
+    """Every panel that reads buckets with exemplars asks for them, and Prometheus has them."""
+    of_runs, of_traces = "time_to_result_seconds_bucket", "stage_seconds_bucket"
+    asking = [sent(target) for _, target in targets() if target.get("exemplar")]
+    reading = [query for _, query in of_the_board() if of_runs in query or of_traces in query]
+    assert asking == reading
+    async with _load(airflow, gateway):
+        for query in (query for query in asking if of_runs in query):
+            exemplars = await _until(partial(prometheus.exemplars, query))
+            assert all(each["labels"]["run_id"].startswith("grpc-") for each in exemplars)
+
+
+T = TypeVar("T")
+
+
+async def _until(look: Callable[[], Awaitable[T]]) -> T:
+    """Look until there is something to see; gives it."""
+    async with asyncio.timeout(60):
+        while not (seen := await look()):  # noqa: ASYNC110 - a condition beyond a connection
+            await asyncio.sleep(0.2)
+        return seen
 
 
 @asynccontextmanager
@@ -162,7 +233,7 @@ async def _load(airflow: FakeAirflow, gateway: Gateway) -> AsyncIterator[None]:
 
 async def _some_calls(gateway: Gateway) -> None:
     """One of each kind, and more than there may be at once."""
-    stub = gateway.stub
+    stub, models = gateway.stub, inference.stub(gateway)
 
     async def call(dag_id: str, timeout: float) -> None:
         with suppress(grpc.aio.AioRpcError):
@@ -173,5 +244,15 @@ async def _some_calls(gateway: Gateway) -> None:
             async for _ in stub.InvokeStream(pb.InvokeRequest(dag_id="ok"), timeout=5):
                 pass
 
+    async def infer(dag_id: str) -> None:
+        with suppress(grpc.aio.AioRpcError):
+            await models.ModelInfer(inference.infer(dag_id=dag_id), timeout=5)
+
+    async def infer_stream() -> None:
+        with suppress(grpc.aio.AioRpcError):
+            async for _ in models.ModelStreamInfer(iter([inference.infer(dag_id="ok")]), timeout=5):
+                pass
+
     parked = (call("parked", 0.5) for _ in range(25))
-    await asyncio.gather(call("ok", 5), call("fails", 5), call("early", 5), stream(), *parked)
+    ours = (call("ok", 5), call("fails", 5), call("early", 5), stream())
+    await asyncio.gather(*ours, infer("ok"), infer("fails"), infer_stream(), *parked)
