@@ -25,7 +25,7 @@ LARGE = pb.InvokeRequest(dag_id="large").SerializeToString()
 INVOKE, INVOKE_STREAM = (f"/dag_inference.v1.DagInference/{n}" for n in ("Invoke", "InvokeStream"))
 
 STREAMS, NEWS = 200, 10
-ANSWERS, BYTES = 12, 2_000_000
+ANSWERS, BYTES = 8, 2_000_000
 
 
 async def test_streams_that_nobody_reads(airflow: FakeAirflow, gateway: Gateway) -> None:
