@@ -82,7 +82,7 @@ test-alone: $(READY) ## The tests that need nobody else, and those of other clie
 test-integration: $(READY) $(ENVOY_READY) $(DESCRIPTORS) ## The tests of a whole gateway before a fake Airflow
 	$(BIN)/pytest tests/integration tests/chaos
 
-test-versions: $(READY) $(OLDER_READY) ## The tests against older Airflows, one after the other
+test-versions: $(READY) $(OLDER_READY) ## The tests against Airflows of several releases, one after the other
 	$(BIN)/pytest tests/versions
 
 test-clients: $(READY) $(CLIENTS_READY) ## The tests with other clients of the Open Inference Protocol

