@@ -200,6 +200,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 breaker.is_answered,
                 breaker.is_open,
                 transport.account_is_refused,
+                len(asyncio.all_tasks()),
             ),
             registry,
         )

@@ -77,6 +77,28 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert after.shown("dag_inference_watcher_runs") == 0
 
 
+async def test_tasks_of_the_event_loop(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Each call has some, and when it has ended they are as many as before."""
+    dag = airflow.add(Dag("parked"))
+    await gateway.ready()
+
+    async def tasks() -> float:
+        # The fake's own are in the same event loop, and live as long as its connections do.
+        return (await scrape(gateway))("dag_inference_tasks") - airflow.connections
+
+    before = await tasks()
+    calls = [gateway.stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20) for _ in range(20)]
+    await eventually(lambda: len(dag.made) == len(calls))
+    during = await tasks()
+    for call in calls:
+        call.cancel()
+
+    assert during >= before + len(calls)
+    async with asyncio.timeout(20):
+        while await tasks() > before:
+            pass
+
+
 async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gateway) -> None:
     """By their reason, from when they had a run on; those that were refused took no time."""
     airflow.add(Dag("fails", script=[steps.fail("predict")]))

@@ -32,6 +32,8 @@ class Now:
     """Whether new calls are kept away from Airflow."""
     account_is_refused: bool
     """Whether Airflow takes nothing of what the account has to show."""
+    tasks: int
+    """Of the event loop: some for each call, and few when there is none."""
 
 
 class Looking:
@@ -97,6 +99,7 @@ class Looking:
                 "Whether Airflow refuses the account, or its secret cannot be read.",
                 now.account_is_refused,
             ),
+            ("tasks", "Tasks of the event loop, of calls and all else.", now.tasks),
             ("watcher_runs", "Runs that are followed.", now.runs),
             (
                 "watcher_news_age_seconds",
