@@ -7,13 +7,15 @@ import gc
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pytest
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.rpc import Rpc
 from dag_inference_server.invocation.flight import Flight
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
-from integration.gateway import Gateway
+from integration.gateway import Gateway, running, settings_for
+from integration.inference import infer, stub
 from integration.run_ids import ours
 from integration.statuses import ended
 from integration.waiting import eventually
@@ -49,6 +51,42 @@ def request(kind: str) -> pb.InvokeRequest:
             return pb.InvokeRequest(dag_id=kind)
 
 
+def call_of(gateway: Gateway, method: str, dag_id: str, timeout: float = 20) -> Any:
+    """A call of a method, which waits for a run of its own or for the one that there is."""
+    match method:
+        case "ModelInfer":
+            return stub(gateway).ModelInfer(infer(dag_id=dag_id), timeout=timeout)
+        case "ModelStreamInfer":
+            asked = [infer(dag_id=dag_id), infer(dag_id=dag_id)]
+            return stub(gateway).ModelStreamInfer(iter(asked), timeout=timeout)
+        case "Wait" | "Watch":
+            this = pb.WaitRequest(dag_id=dag_id, run_id=ours("1"))
+            return getattr(gateway.stub, method)(this, timeout=timeout)
+        case _:
+            return getattr(gateway.stub, method)(pb.InvokeRequest(dag_id=dag_id), timeout=timeout)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize(
+    "method", ["Invoke", "InvokeStream", "Wait", "Watch", "ModelInfer", "ModelStreamInfer"]
+)
+async def test_a_call_that_gets_its_result(
+    airflow: FakeAirflow, gateway: Gateway, method: str
+) -> None:
+    """Whoever asks, and in which way."""
+    dag = airflow.add(Dag("answers", script=[steps.finish("predict", 1)]))
+    dag.trigger(ours("1"), {}).finish("predict", 1)
+    calls = [call_of(gateway, method, "answers") for _ in range(CALLS)]
+    for call in calls:
+        if isinstance(call, grpc.aio.UnaryUnaryCall):
+            await call
+        else:
+            answers = [answer async for answer in call]
+            assert not any(getattr(answer, "error_message", "") for answer in answers)
+
+    await all_gone()
+
+
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("method", ["Invoke", "InvokeStream"])
 @pytest.mark.parametrize(
@@ -72,6 +110,50 @@ async def test_a_call_that_gets_no_result(
     await asyncio.gather(*map(ended, calls))
 
     await all_gone()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("kind", ["fails", "nowhere", "parked"])
+async def test_tensors_that_get_no_result(
+    airflow: FakeAirflow, gateway: Gateway, kind: str
+) -> None:
+    """Nor in the Open Inference Protocol is anything left of them."""
+    airflow.add(Dag("fails", script=[steps.fail("predict", raises=ValueError("no luck"))]))
+    airflow.add(Dag("parked"))
+    timeout = 0.5 if kind == "parked" else 20
+    calls = [call_of(gateway, "ModelInfer", kind, timeout) for _ in range(CALLS)]
+    await asyncio.gather(*map(ended, calls))
+
+    await all_gone()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("settings", [{"max_calls_per_dag": 1}])
+@pytest.mark.parametrize("method", ["Invoke", "InvokeStream", "ModelInfer"])
+async def test_a_call_that_is_refused(airflow: FakeAirflow, gateway: Gateway, method: str) -> None:
+    """One too many of its DAG."""
+    dag = airflow.add(Dag("parked"))
+    stays = gateway.stub.Invoke(request("parked"), timeout=20)
+    await eventually(lambda: dag.made)
+    calls = [call_of(gateway, method, "parked") for _ in range(CALLS)]
+    await asyncio.gather(*map(ended, calls))
+    stays.cancel()
+
+    await all_gone()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_call_that_is_cut_off(airflow: FakeAirflow) -> None:
+    """By a gateway that goes away."""
+    dag = airflow.add(Dag("parked"))
+    async with running(settings_for(airflow)) as gateway:
+        methods = ("Invoke", "InvokeStream", "ModelInfer")
+        calls = [call_of(gateway, method, "parked") for method in methods]
+        await eventually(lambda: len(dag.made) == len(methods))
+        gateway.end()
+        await asyncio.gather(*map(ended, calls))
+
+        await all_gone()
 
 
 @pytest.mark.usefixtures("no_collector")
