@@ -103,7 +103,7 @@ bench: $(READY) ## Measure, beside /wait and bare gRPC; ONLY=fake or ONLY=real, 
 	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
 
 soak: $(READY) ## Chaos for long, and a million calls, or CALLS=100000, with what is left of them
-	CHAOS_SEEDS=$(or $(SEEDS),20) $(BIN)/pytest tests/chaos
+	CHAOS_SEEDS=$(or $(SEEDS),20) CHAOS_RESTARTS=6 $(BIN)/pytest tests/chaos
 	$(BIN)/pytest tests/soak
 	GRPC_VERBOSITY=ERROR PYTHONPATH=.:tests $(BIN)/python -m benchmarks.soak $(CALLS)
 

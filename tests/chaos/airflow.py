@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from chaos.truth import Fact, Truth
 from fakes.airflow import Dag, FakeAirflow, Kind, Run, Step, Task, faults
+from fakes.airflow.state import Event
 from integration.waiting import eventually
 
 RESULT = "predict"
@@ -27,8 +28,26 @@ _NULL = 0.1
 _HEARD = 1
 """Requests until an answer has surely been taken in."""
 
+BY_HAND = "by hand"
+"""The note of a run that somebody has marked."""
+
 Move: TypeAlias = tuple[int, Step]
 """Something that may happen to a run, and how often in comparison."""
+
+
+class _Witnessed(Dag):
+    """A DAG whose runs end in the sight of the truth also when it is a gateway that ends them."""
+
+    def __init__(self, truth: Truth, dag_id: str, *tasks: Task, tags: Sequence[str] = ()) -> None:
+        """Have the truth told."""
+        super().__init__(dag_id, *tasks, tags=tags)
+        self._truth = truth
+
+    def log(self, run_id: str, event: Event) -> None:
+        """A mark ends the run, which has no teardowns, and its note says whose it was."""
+        super().log(run_id, event)
+        if event.event == "patch_dag_run":
+            self._truth.begins(run_id, Fact.ENDED, self.runs[run_id].note)
 
 
 class ChaoticAirflow:
@@ -43,8 +62,8 @@ class ChaoticAirflow:
         self._is_away = False
         chain = (Task("prepare", [RESULT]), Task(RESULT, ["tidy"]), Task("tidy"))
         self._dags = [
-            fake.add(Dag(PLAIN, Task(RESULT))),
-            fake.add(Dag(CHAIN, *chain, tags=[f"result:{RESULT}"])),
+            fake.add(_Witnessed(truth, PLAIN, Task(RESULT))),
+            fake.add(_Witnessed(truth, CHAIN, *chain, tags=[f"result:{RESULT}"])),
         ]
 
     @property
@@ -65,7 +84,10 @@ class ChaoticAirflow:
         weights, moves = zip(*self._moves(run), strict=True)
         (move,) = self._dice.choices(moves, weights)
         move(run)
-        return f"{run.run_id} {run.state} {[i.state for i in run.instances.values()]}"
+        name = getattr(move, "func", move).__name__.strip("_")
+        instances = [instance.state for instance in run.instances.values()]
+        off = f" by a clock {run.off.total_seconds():+} s off" if run.off else ""
+        return f"{name} {run.run_id} {run.state} {instances}{off}"
 
     def bring_to_end(self, run: Run) -> None:
         """Let a run end by itself, whatever it has been through."""
@@ -77,7 +99,8 @@ class ChaoticAirflow:
         """What may happen to a run as it is."""
         if run.is_final:
             return [(6, _nothing), (1, self._clear), (1, self._delete)]
-        by_hand: list[Move] = [(1, partial(Run.mark, state=s)) for s in ("failed", "success")]
+        states = ("failed", "success")
+        by_hand: list[Move] = [(1, partial(Run.mark, state=s, note=BY_HAND)) for s in states]
         if run.state == "queued":
             by_hand.append((1, self._delete))
         return [*((20, move) for move in self._progress(run)), *by_hand]
@@ -96,8 +119,12 @@ class ChaoticAirflow:
                 case None | "up_for_retry":
                     return [begin]
                 case "failed" | "upstream_failed":
-                    return [partial(Run.end, state="failed")]
-        return [partial(Run.end, state="success")]
+                    return [partial(self._end, state="failed")]
+        return [partial(self._end, state="success")]
+
+    def _end(self, run: Run, state: str) -> None:
+        run.end(state)
+        self._truth.begins(run.run_id, Fact.ENDED)
 
     def _finish(self, run: Run, task_id: str) -> None:
         value: Any = None
@@ -135,11 +162,11 @@ class ChaoticAirflow:
     def _clear(self, run: Run) -> None:
         for instance in run.instances.values():
             run.clear(instance.task_id)
-        self._truth.ends(run.run_id, Fact.SUCCEEDED, Fact.FAILED)
+        self._truth.ends(run.run_id, Fact.SUCCEEDED, Fact.FAILED, Fact.ENDED)
 
     def _delete(self, run: Run) -> None:
         run.delete()
-        self._truth.ends(run.run_id, Fact.SUCCEEDED, Fact.FAILED)
+        self._truth.ends(run.run_id, Fact.SUCCEEDED, Fact.FAILED, Fact.ENDED)
         self._truth.begins(run.run_id, Fact.DELETED)
 
     # Airflow as a whole

@@ -13,7 +13,7 @@ from fakes.airflow import FakeAirflow
 from gateway_process import GatewayProcess, gateway_process
 
 SETTINGS = {
-    "SHUTDOWN_GRACE": "0",
+    "SHUTDOWN_GRACE": "1",
     # Rows that are stamped early are found within seconds.
     "POLL_INTERVAL_OLD": "0.3",
     "LOG_LEVEL": "warning",

@@ -8,24 +8,35 @@ the story that is told with a failure what they met.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
 from chaos import calls
 from chaos.airflow import CHAIN, PLAIN, ChaoticAirflow
-from chaos.calls import Call, Generation, Request
+from chaos.calls import Call, Generation, Request, as_inference
+from chaos.happened import happened
 from chaos.judge import Judge
 from chaos.truth import Truth
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import FakeAirflow
 from gateway_process import GatewayProcess
+from integration.waiting import PATIENCE, eventually
 
 SHORT, LONG = (0.5, 1.0, 2.0), 100.0
 """Deadlines, in seconds: some that pass, and one that does not."""
+
+RUN_TIMEOUT = 1
+"""Seconds that some runs may take."""
+
+_DOWN = 25
+"""Steps at most without a gateway, however slowly one starts."""
 
 _AT_ONCE = 60
 """Calls in flight at most."""
@@ -53,26 +64,33 @@ class Scenario:
         self.calls: list[Call] = []
         self.story: list[str] = []
 
-    async def play(self, steps: int, kills: int) -> None:
-        """Let so many things happen, and kill the gateway so often in the midst of it."""
+    async def play(self, steps: int, restarts: int) -> None:
+        """Let so many things happen, and end the gateway so often in the midst of it.
+
+        It is killed, the next one is told to end, and so on; and once Airflow is away.
+        """
         self._at = await self._connected()
         table: list[tuple[float, Step]] = [
             (60, self._move),
             (14, self._invoke),
             (6, self._repeat),
-            (7, self._come_back),
-            (1, self._cancel),
-            (3, self._leave),
+            (10, self._come_back),
+            (2, self._cancel),
+            (5, self._leave),
             (4, self._meddle),
             (0.5, self._trouble),
             (0.2, self._away),
-            (1.5, self._calm),
+            (2, self._calm),
         ]
         weights, happenings = zip(*table, strict=True)
-        deadly = {steps * (kill + 1) // (kills + 1) for kill in range(kills)}
+        # The last gateway has twice the time of others: what it is to do can be seen in the end.
+        part = steps // (restarts + 2)
+        sure: dict[int, Step] = {part // 2: self._away}
+        for number, end in zip(range(1, restarts + 1), itertools.cycle((self._kill, self._drain))):
+            sure |= {part * number: end, part * number + _DOWN: self._back}
         for number in range(steps):
-            if number in deadly:
-                await self._kill()
+            if number in sure:
+                await sure[number]()
             (happening,) = self._dice.choices(happenings, weights)
             await happening()
             # Time passes in Airflow, too.
@@ -80,10 +98,12 @@ class Scenario:
 
     async def settle(self) -> None:
         """Let everything come to its end, and judge what every caller was told."""
-        if self._restarting:
-            await self._restarting
+        await self._back()
         self._no_calm()
         await self._airflow.calm()
+        # Nothing but a gateway ends runs until those are ended that their callers wanted ended.
+        await eventually(lambda: all(c.ended.is_set() or c.patience == LONG for c in self.calls))
+        await self._paid()
         await self._all_ended()
         for call in self.calls:
             self._judge.judge(call)
@@ -108,6 +128,13 @@ class Scenario:
             self._judge.judge_at_rest(call)
         self._judge.check_runs(self.calls)
 
+    async def _paid(self) -> None:
+        """Wait until the gateway has ended what it is to end."""
+        give_up = self._truth.now() + PATIENCE
+        while owed := [*self._judge.owed(self.calls)]:
+            assert self._truth.now() < give_up, owed
+            await asyncio.sleep(0.2)
+
     async def _all_ended(self) -> None:
         """Wait until every call has ended, while runs only come to their ends."""
         async with asyncio.timeout(60):
@@ -126,21 +153,29 @@ class Scenario:
         self._number += 1
         number = self._number
         request = pb.InvokeRequest(dag_id=self._dice.choice((PLAIN, CHAIN)), **self._options())
+        if self._dice.random() < 0.2:
+            request.run_timeout.CopyFrom(Duration(seconds=RUN_TIMEOUT))
         request.conf["call"] = f"call-{number}"
         if self._dice.random() < 0.5:
             request.request_id = f"request-{number}"
             self._requests.append(request)
-        self._make("Invoke", "InvokeStream", request)
+        self._make_run(request)
 
     async def _repeat(self) -> None:
         if self._requests:
-            self._make("Invoke", "InvokeStream", self._dice.choice(self._requests[-20:]))
+            self._make_run(self._dice.choice(self._requests[-20:]))
+
+    def _make_run(self, request: pb.InvokeRequest) -> None:
+        if self._dice.random() < 0.2:
+            self._make("ModelInfer", as_inference(request))
+        else:
+            self._make(self._either("Invoke", "InvokeStream"), request)
 
     async def _come_back(self) -> None:
         if runs := self._airflow.fake.made[-20:]:
             run = self._dice.choice(runs)
             request = pb.WaitRequest(dag_id=run.dag.dag_id, run_id=run.run_id, **self._options())
-            self._make("Wait", "Watch", request)
+            self._make(self._either("Wait", "Watch"), request)
 
     async def _cancel(self) -> None:
         if runs := self._airflow.runs[-20:]:
@@ -151,7 +186,7 @@ class Scenario:
     async def _leave(self) -> None:
         if in_flight := [call for call in self.calls if not call.ended.is_set()]:
             call = self._dice.choice(in_flight)
-            self._tell(f"left: {call.method} {call.name or call.run_id}")
+            self._tell(f"left {call.method} {call.name or call.run_id}")
             call.leave()
 
     async def _meddle(self) -> None:
@@ -178,12 +213,29 @@ class Scenario:
             self._calming.cancel()
 
     async def _kill(self) -> None:
-        if self._restarting:
-            await self._restarting
-        self._tell("killed")
-        self._at.killed = True
+        await self._end("killed")
+        self._at.is_killed = True
         await self._process.kill()
         self._restarting = asyncio.create_task(self._restart())
+
+    async def _drain(self) -> None:
+        await self._end("drained")
+        self._process.signal()
+        self._restarting = asyncio.create_task(self._restart_after_drain())
+
+    async def _back(self) -> None:
+        if self._restarting:
+            await self._restarting
+
+    async def _end(self, how: str) -> None:
+        await self._back()
+        self._tell(how)
+        self._at.gone = self._truth.now()
+
+    async def _restart_after_drain(self) -> None:
+        assert await self._process.ended() == 0
+        self._tell("gone")
+        await self._restart()
 
     async def _restart(self) -> None:
         await self._process.start()
@@ -194,19 +246,21 @@ class Scenario:
 
     def _options(self) -> Mapping[str, Any]:
         options: dict[str, Any] = {}
-        if self._dice.random() < 0.2:
+        if self._dice.random() < 0.5:
             options["on_deadline"] = pb.ON_DEADLINE_CANCEL
-        if self._dice.random() < 0.2:
+        if self._dice.random() < 0.5:
             options["on_disconnect"] = pb.ON_DISCONNECT_CANCEL
         return options
 
-    def _make(self, unary: str, stream: str, request: Request) -> None:
-        """Make a call in one way or the other, unless there are enough."""
+    def _either(self, unary: str, stream: str) -> str:
+        return self._dice.choice((unary, stream))
+
+    def _make(self, method: str, request: Request) -> None:
+        """Make a call, unless there are enough."""
         # Who calls while nobody serves learns little.
-        is_worth_it = not self._at.killed or self._dice.random() < 0.1
+        is_worth_it = self._at.gone is None or self._dice.random() < 0.1
         if len(self._following) < _AT_ONCE and is_worth_it:
             patience = LONG if self._dice.random() < 0.6 else self._dice.choice(SHORT)
-            method = unary if self._dice.random() < 0.6 else stream
             self._tell(f"{method} within {patience}: {' '.join(str(request).split())}")
             self._call(method, request, patience)
 
@@ -226,6 +280,11 @@ class Scenario:
 
     def _tell(self, what: str) -> None:
         self.story.append(f"{self._truth.now():.3f} {what}")
+
+    @property
+    def happened(self) -> Counter[str]:
+        """How often there was what in it, by the names of `happened.py`."""
+        return happened(self.calls, self.story, self._truth)
 
     async def close(self) -> None:
         """End what is under way."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
 
@@ -14,6 +16,7 @@ class Fact(StrEnum):
 
     SUCCEEDED = "the result task has succeeded"
     FAILED = "the result is lost to a failed task"
+    ENDED = "the run has ended"
     DELETED = "the run was deleted at least once"
     TROUBLE = "requests to Airflow go wrong"
 
@@ -26,7 +29,7 @@ class Span:
     since: float
     until: float = float("inf")
     value: Any = None
-    """Of a success: what the task returned."""
+    """Of a success: what the task returned. Of an end that somebody made: the note of it."""
 
 
 class Truth:
@@ -52,11 +55,16 @@ class Truth:
 
     def during(self, of: str, fact: Fact, since: float, until: float) -> list[Span]:
         """When it held within a time."""
-        return [
-            span
-            for span in self._spans[of]
-            if span.fact is fact and span.since <= until and span.until >= since
-        ]
+        spans = self.all_of(of, fact)
+        return [span for span in spans if span.since <= until and span.until >= since]
+
+    def all_of(self, of: str, fact: Fact) -> list[Span]:
+        """When it ever held."""
+        return [span for span in self._spans[of] if span.fact is fact]
+
+    def spans(self) -> Iterator[Span]:
+        """All that ever held."""
+        return chain.from_iterable(self._spans.values())
 
     def holds(self, of: str, fact: Fact) -> Span | None:
         """Whether it holds now."""

@@ -266,9 +266,9 @@ class Run:
         What runs gets the state, what waits is skipped, teardowns still run, and while one
         has to, the run goes on.
         """
-        self._log_event("patch_dag_run", extra={"state": state, "method": "PATCH"})
         if note is not None:
             self.note = note
+        self._log_event("patch_dag_run", extra={"state": state, "method": "PATCH"})
         teardowns_wait = False
         for instance in self.instances.values():
             if instance.state in FINISHED:
