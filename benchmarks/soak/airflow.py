@@ -1,4 +1,4 @@
-"""The tests' fake Airflow for the soak: it forgets old runs, and grows no more."""
+"""The tests' fake Airflow for the soak: it forgets old runs, grows no more, and stumbles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from benchmarks.fake.airflow import FakeProcess, serve
 from benchmarks.gateway import Address
 from benchmarks.processes import first_line, module, running
-from fakes.airflow import Dag, FakeAirflow, Run, Step, Task, steps
+from fakes.airflow import Dag, FakeAirflow, Run, Step, Task, faults, steps
 
 TASK = "answer"
 """The result task of all of them."""
@@ -18,13 +18,22 @@ TASK = "answer"
 SUCCEEDS, FAILS, LATE, STAYS = "succeeds", "fails", "late", "stays"
 """What the runs of each DAG do: two end at once, one half a second later, one not by itself."""
 
+LARGE, FULL = "large", "full"
+"""One whose value is read in another process, and one with more calls than there may be."""
+
 VALUE = {"label": "setosa", "probability": 0.97}
+
+_MUCH = [0.123456] * 10_000
+"""Some 100 KB."""
 
 _KEPT = 2000
 """Runs of each DAG."""
 
 _LATE = 0.5
 """Seconds."""
+
+_WELL, _ILL = 10, 0.5
+"""Seconds, by turns, for which Airflow answers, and for which it has nothing but 503."""
 
 
 @contextmanager
@@ -41,6 +50,14 @@ def _succeed(run: Run) -> None:
         run.end("success")
 
 
+async def _stumble(fake: FakeAirflow) -> None:
+    while True:
+        await asyncio.sleep(_WELL)
+        fake.faults.add(faults.refused(503))
+        await asyncio.sleep(_ILL)
+        fake.faults.clear()
+
+
 def _succeed_later(run: Run) -> None:
     asyncio.get_running_loop().call_later(_LATE, _succeed, run)
 
@@ -52,9 +69,14 @@ async def _serve() -> None:
         FAILS: failing,
         LATE: [_succeed_later],
         STAYS: [],
+        LARGE: [steps.finish(TASK, _MUCH), steps.end()],
+        FULL: [],
     }
     dags = [Dag(name, Task(TASK), script=script, keeps=_KEPT) for name, script in scripts.items()]
-    await serve(FakeAirflow(*dags))
+    fake = FakeAirflow(*dags)
+    stumbling = asyncio.create_task(_stumble(fake))
+    await serve(fake)
+    stumbling.cancel()
 
 
 if __name__ == "__main__":
