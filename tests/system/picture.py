@@ -40,6 +40,9 @@ async def _plot(
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for target in panel["targets"]:
         for labels, points in await prometheus.range(sent(target), start, end):
+            if not any(value for _, value in points):
+                # A method that nobody calls is a line in the board, and would hide others here.
+                continue
             name = target["legendFormat"]
             for label, value in labels.items():
                 name = name.replace(f"{{{{{label}}}}}", value)
@@ -53,6 +56,7 @@ async def _plot(
             axes.plot(xs, ys, label=name, linewidth=1)
     unit = panel["fieldConfig"]["defaults"]["unit"]
     axes.set_title(f"{panel['title']} ({unit})" if unit == "s" else panel["title"], fontsize=8)
+    axes.margins(y=0.3)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("s")
     axes.legend(fontsize=5, loc="upper left", ncols=2)

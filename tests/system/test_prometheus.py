@@ -128,19 +128,18 @@ async def test_every_query_finds_data(
                             missing.remove((name, query))
                     await asyncio.sleep(0.2)
         assert not missing
+        (target,) = await prometheus.targets()
+        assert (target["health"], target["lastError"]) == ("up", "")
+        for family, label in variables():
+            assert await prometheus.values(label, family), (family, label)
+        (stage,) = await prometheus.query(
+            'count(count by (stage) (dag_inference_stage_seconds_count{dag_id="ok"}))'
+        )
+        assert stage[1] == 8
 
         if path := os.environ.get("BOARD_PICTURE"):
             await asyncio.sleep(_PICTURED)
             await draw(prometheus, Path(path), _PICTURED)
-
-    (target,) = await prometheus.targets()
-    assert (target["health"], target["lastError"]) == ("up", "")
-    for family, label in variables():
-        assert await prometheus.values(label, family), (family, label)
-    (stage,) = await prometheus.query(
-        'count(count by (stage) (dag_inference_stage_seconds_count{dag_id="ok"}))'
-    )
-    assert stage[1] == 8
 
 
 async def test_both_services_are_on_the_board(
