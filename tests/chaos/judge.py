@@ -169,8 +169,8 @@ class Judge:
         before = [call for call in wanted if call.since <= end.since]
         assert before, (run_id, end, *map(str, calls))
         if " because " in str(end.value):
-            stayed = [c for c in calls if c.told is not None and _surrounds(c.told, end, c.until)]
-            assert not stayed, (run_id, end, *map(str, stayed))
+            under = [call for call in calls if _waits_at(call, end.since)]
+            assert not under, (run_id, end, *map(str, under))
 
     def owed(self, calls: Sequence[Call]) -> Iterator[str]:
         """The calls, by what is to be said of them, whose runs are still to be ended.
@@ -255,5 +255,9 @@ def _was_late(call: Call) -> bool:
     return is_told or call.until - call.since > call.patience / 2
 
 
-def _surrounds(begin: float, end: Span, until: float) -> bool:
-    return begin < end.since - _MOMENT and until > end.since + _MOMENT
+def _waits_at(call: Call, moment: float) -> bool:
+    """Whether it surely waited for its run then, and had for a while."""
+    if call.told is None or call.told > moment - _MOMENT:
+        return False
+    is_told_so = call.failure is not None and call.failure.reason == "RUN_CANCELLED"
+    return call.until > (moment if is_told_so else moment + _MOMENT)
