@@ -32,6 +32,9 @@ _AT_ONCE = 60
 
 _ROUNDS = 10
 
+_FILLS = 5000
+"""Calls after which memory grows no more, as a rule."""
+
 _STUCK_AFTER = 120
 """Seconds, for a call or two that belong together: twice what any of them may take."""
 
@@ -63,7 +66,7 @@ async def _soak(calls: int, report: Report) -> None:
     """Calls in rounds; after each, when none is under way, what the gateway holds."""
     dice, ends = random.Random(1), Ends()  # noqa: S311 - no secret
     # The first calls fill pools and caches.
-    warm_up = max(calls // 10, 2000)
+    warm_up = max(calls // 10, min(calls // 2, _FILLS))
     rounds = [warm_up, *[(calls - warm_up) // _ROUNDS] * _ROUNDS]
     rows: list[list[Cell]] = []
     seen: list[Vitals] = []
