@@ -197,7 +197,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 watcher.tracked,
                 watcher.news_age,
                 vitals.components,
-                breaker.is_answered,
+                breaker.is_up,
                 breaker.is_open,
                 transport.account_is_refused,
                 len(asyncio.all_tasks()),

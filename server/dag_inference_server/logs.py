@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import sys
@@ -31,7 +32,7 @@ def configure(level: str, form: str = "text") -> None:
     if form == "json":
         last: list[Processor] = [_as_json]
     else:
-        last = [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last = [_printable, _for_people()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -51,15 +52,22 @@ def configure(level: str, form: str = "text") -> None:
         root.addHandler(_Bridge())
 
 
+def _for_people() -> Processor:
+    # An exception is text by then, and older versions warn of that but for this formatter.
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+
+
 def tell_of_loop(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Log what an event loop has to say, but for the objects in it: how they look shows too much.
 
     As its exception handler.
     """
+    # What was called stands behind the words, with what it was called with.
+    said, words, _ = context["message"].partition("Exception in callback")
     log = structlog.get_logger("asyncio")
-    log.error(
-        "library", logger="asyncio", said=context["message"], exc_info=context.get("exception")
-    )
+    log.error("library", logger="asyncio", said=said + words, exc_info=context.get("exception"))
 
 
 def without_its_text(_: object, __: str, event: EventDict) -> EventDict:
@@ -72,22 +80,28 @@ def without_its_text(_: object, __: str, event: EventDict) -> EventDict:
         case _:
             error = None
     if error is not None:
-        event["exception"] = "".join(_raised(error, set()))
+        event["exception"] = "".join(_raised(error))
     return event
 
 
-def _raised(error: BaseException, seen: set[int]) -> Iterator[str]:
+def _raised(error: BaseException) -> Iterator[str]:
+    """Of each that led to it, the first first, and of it."""
+    led = list[BaseException]()
+    before: BaseException | None = error
     # What is raised anew from what it has caused leads back to itself.
-    seen.add(id(error))
-    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if before is not None and id(before) not in seen:
-        yield from _raised(before, seen)
-        yield "\nand then:\n"
-    yield from traceback.format_tb(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}"
-    for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        yield "\nof which one is:\n"
-        yield from _raised(part, seen)
+    while before is not None and before not in led:
+        led.append(before)
+        before = before.__cause__ or (None if before.__suppress_context__ else before.__context__)
+    for each in reversed(led):
+        yield from traceback.format_tb(each.__traceback__)
+        yield f"{type(each).__module__}.{type(each).__qualname__}"
+        if isinstance(each, OSError) and (name := errno.errorcode.get(each.errno or 0)):
+            yield f" ({name})"
+        for part in each.exceptions if isinstance(each, BaseExceptionGroup) else ():
+            yield "\nof which one is:\n"
+            yield from _raised(part)
+        if each is not error:
+            yield "\nand then:\n"
 
 
 def _as_json(_: object, __: str, event: EventDict) -> str:

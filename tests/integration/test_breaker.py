@@ -108,8 +108,11 @@ async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway) -> None:
     assert refused.message == "Airflow has not answered for a while"
 
 
-async def test_callers_with_little_patience(airflow: FakeAirflow, gateway: Gateway) -> None:
+async def test_callers_with_little_patience(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who goes away before Airflow can have answered says nothing of Airflow."""
+    monkeypatch.setattr("dag_inference_server.airflow.transport._LONG", 10)
     await gateway.ready()
     airflow.add(Dag("dag"))
     await eventually(lambda: airflow.count(Kind.HEALTH))
@@ -161,6 +164,23 @@ async def test_what_is_no_answer(airflow: FakeAirflow, gateway: Gateway, name: s
 
 
 @pytest.mark.usefixtures("_soon")
+async def test_a_page_in_the_place_of_a_value(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is no answer either, of which a call that reads its value is told many."""
+    await gateway.ready()
+    dag = airflow.add(Dag("waits"))
+    call = gateway.stub.Invoke(pb.InvokeRequest(dag_id="waits"), timeout=60)
+    run = await first_run(dag)
+    airflow.faults.add(faults.html(200), Kind.VALUE)
+    run.finish("predict", 1)
+    await eventually(lambda: airflow.count(Kind.VALUE))
+    for kind in {*Kind} - {Kind.VALUE}:
+        airflow.faults.add(faults.html(200), kind)
+    await _stays_away(airflow, gateway)
+
+    assert MessageToDict((await call).result) == {"return_value": 1}
+
+
+@pytest.mark.usefixtures("_soon")
 async def test_the_database_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Airflow's own health says so, and says it with a 200: that is no answer to calls."""
     await gateway.ready()
@@ -201,7 +221,8 @@ async def test_health_alone_is_not_answered(
     airflow.faults.add(fault, Kind.HEALTH)
     looks = airflow.count(Kind.HEALTH)
     while airflow.count(Kind.HEALTH) < looks + 30:
-        assert not (await scrape(gateway))(OPEN)
+        seen = await scrape(gateway)
+        assert (seen(OPEN), seen(UP)) == (0, 1)
 
 
 @pytest.mark.usefixtures("_soon")
@@ -209,12 +230,12 @@ async def test_a_slow_airflow(
     airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that takes longer than its health is waited for, and not AIRFLOW_TIMEOUT, is not away."""
-    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.5)
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 2.0)
     monkeypatch.setattr("dag_inference_server.airflow.api._HEALTH_WITHIN", EVERY)
     await gateway.ready()
     airflow.faults.add(faults.delayed(5 * EVERY))
     looks = airflow.count(Kind.HEALTH)
-    while airflow.count(Kind.HEALTH) < looks + 15:
+    while airflow.count(Kind.HEALTH) < looks + 30:
         assert not (await scrape(gateway))(OPEN)
 
 

@@ -448,8 +448,10 @@ class AirflowApi:
 
 
 def _read_log(answer: Answer) -> list[LogLine]:
-    lines = []
-    for line in granted(answer).body.splitlines():
+    lines, body = [], granted(answer).body
+    if body[:64].lstrip().startswith(b"<"):
+        raise AirflowUnavailable("Airflow's answer is no log", retry_after=RETRY_AFTER)
+    for line in body.splitlines():
         # Most lines have no exception, and cost no reading.
         if b'"error_detail"' in line:
             with suppress(ValidationError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from dag_inference.errors import AirflowUnavailable, Subject
 from dag_inference_server.airflow.answer import RETRY_AFTER
@@ -16,6 +17,14 @@ _SINCE = 2.0
 """Seconds without one answer. Shorter outages are bridged by repeats."""
 
 
+@dataclass(slots=True)
+class Asked:
+    """One request."""
+
+    is_answered: bool = False
+    """Whether an answer has come, whatever it says: some are given up before they are sent."""
+
+
 class Breaker:
     """Is told of every request, and keeps new calls away from an Airflow that does not answer.
 
@@ -25,40 +34,42 @@ class Breaker:
     """
 
     def __init__(self) -> None:
-        """Airflow answers, until the contrary is seen."""
+        """Nothing was asked yet."""
         self._failures = 0
         self._failing_since = 0.0
+        self.is_up = False
+        """Whether the last request that proves anything was answered."""
+        self.is_in_doubt = True
+        """Whether it is not known that Airflow answers: then somebody should ask."""
 
     @contextmanager
-    def asking(self, *, proves: bool = True) -> Iterator[None]:
+    def asking(self, *, proves: bool = True) -> Iterator[Asked]:
         """Take in what becomes of a request that is made, and whose answer is read, in the block.
 
-        With `proves` false, an answer says nothing of those that calls need.
+        With `proves` false it says nothing of those that calls need, but that they should be tried
+        when it fails.
         """
+        asked = Asked()
         try:
-            yield
+            yield asked
         except AirflowUnavailable:
-            self.unanswered()
+            asked.is_answered = False
+            self.unanswered(proves=proves)
             raise
-        except Exception:
-            self._answered(proves)
-            raise
-        self._answered(proves)
+        finally:
+            if asked.is_answered and proves:
+                self._failures = 0
+                self.is_up, self.is_in_doubt = True, False
 
-    def unanswered(self) -> None:
+    def unanswered(self, *, proves: bool = True) -> None:
         """A request got no answer that a call could go by."""
+        self.is_in_doubt = True
+        if not proves:
+            return
+        self.is_up = False
         if not self._failures:
             self._failing_since = time.monotonic()
         self._failures += 1
-
-    def _answered(self, proves: bool) -> None:
-        if proves:
-            self._failures = 0
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the last request was answered."""
-        return not self._failures
 
     @property
     def is_open(self) -> bool:

@@ -177,14 +177,15 @@ class Transport:
         # What is told anybody proves nothing: not the account, and not a database, either. Health
         # is told with a 200 when there is none.
         proves = not is_public
-        with self._breaker.asking(proves=proves):
+        with self._breaker.asking(proves=proves) as asked:
             if proves:
                 await self._tokens.have()
-            answer, token = await self._send(operation, lane, body, within)
+            answer, token = await self._send(operation, lane, body, within, proves=proves)
             for _ in range(_MORE_TOKENS):
                 if not _wants_another(answer, token) or not await self._tokens.another(token):
                     break
-                answer, token = await self._send(operation, lane, body, within)
+                answer, token = await self._send(operation, lane, body, within, proves=proves)
+            asked.is_answered = True
             if proves and not _is_stale(answer):
                 self._tokens.taken(token)
             if answer.status in (401, 403):
@@ -218,19 +219,26 @@ class Transport:
         within: float | None = None,
         *,
         anonymous: bool = False,
+        proves: bool = True,
     ) -> tuple[Answer, str | None]:
         """Send a request when its turn has come; gives the token that it was sent with, too."""
         async with self._lanes[lane]:
             # The token of now: it may have been renewed while this waited for its turn.
             token = None if anonymous else self._tokens.value
-            answer = await self._exchange(operation(), body, token, within)
+            answer = await self._exchange(operation(), body, token, within, proves=proves)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
         return answer, token
 
     async def _exchange(
-        self, request: Request, body: Body, token: str | None, within: float | None
+        self,
+        request: Request,
+        body: Body,
+        token: str | None,
+        within: float | None,
+        *,
+        proves: bool,
     ) -> Answer:
         start = time.monotonic()
         try:
@@ -238,7 +246,7 @@ class Transport:
         except asyncio.CancelledError:
             # Most often by a deadline. All that wait for an Airflow that hangs end so.
             if time.monotonic() - start >= _LONG:
-                self._breaker.unanswered()
+                self._breaker.unanswered(proves=proves)
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:

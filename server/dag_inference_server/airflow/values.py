@@ -11,7 +11,7 @@ from typing import TypeVar
 from airflow_client.client import ExperimentalApi, XComApi
 
 from dag_inference.errors import AirflowUnavailable
-from dag_inference_server.airflow.answer import RETRY_AFTER
+from dag_inference_server.airflow.answer import RETRY_AFTER, Answer
 from dag_inference_server.airflow.bodies import at_most
 from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted
@@ -132,9 +132,9 @@ class Values:
         return (await self._read(operation, budget)).strip().rpartition(b"\n")[2]
 
     async def _read(self, operation: Operation, budget: Budget) -> bytes:
-        answer = await self._transport.send(operation, granted, body=at_most(budget.left))
-        budget.spent += len(answer.body)
-        return answer.body
+        body = await self._transport.send(operation, _document, body=at_most(budget.left))
+        budget.spent += len(body)
+        return body
 
     async def _taken(self, take: Callable[..., T], body: bytes, *args: object) -> T:
         """What `take` takes of a document: here if that is quick, else as text and apart."""
@@ -146,3 +146,11 @@ class Values:
             raise AirflowUnavailable(
                 "Airflow's answer has no XComs", retry_after=RETRY_AFTER
             ) from error
+
+
+def _document(answer: Answer) -> bytes:
+    """The body, which is an object, or one on each line, as far as can be seen at once."""
+    body = granted(answer).body
+    if not body[:64].lstrip().startswith(b"{"):
+        raise AirflowUnavailable("Airflow's answer has no XComs", retry_after=RETRY_AFTER)
+    return body

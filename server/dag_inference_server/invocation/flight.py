@@ -35,6 +35,8 @@ class Flight:
     """Whether all that is left is to make the answer."""
     is_cut_off: bool = False
     """Whether the gateway ends it, because it is going away."""
+    saw_making: bool = False
+    """Whether its own trigger was answered with the run."""
     is_first: bool = False
     """Whether it made its run itself. Of a run, one call counts for what runs go through."""
 

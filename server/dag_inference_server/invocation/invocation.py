@@ -302,7 +302,7 @@ class Invocations:
     ) -> Outcome:
         assert flight.run is not None
         self._timeouts.expect(flight.run)
-        flight.stopwatch.accepted(flight.run.queued_at if flight.is_first else None)
+        flight.stopwatch.accepted(flight.run.queued_at if flight.saw_making else None)
         await flight.listener.accepted(Accepted(flight.run, attached, plan))
         reader = Reader(self._values, self._read_limits)
         wait = Wait(self._api, self._watcher, follower, self._reports, reader, flight, plan)

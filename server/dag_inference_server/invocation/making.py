@@ -92,7 +92,7 @@ class RunMaker:
             if attendee.has_left and await self.was_made(call, run_id):
                 return False
             raise
-        flight.run_id = run_id
+        flight.run_id, flight.saw_making = run_id, True
         follower.learn(flight.run)
         return False
 

@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 _SILENT = logging.Logger(__name__, logging.CRITICAL + 1)
 """Whoever speaks something else to the port, gRPC for example, is no news with a traceback."""
 
+_LAST_SCRAPE = 0.2
+"""Seconds for a scrape that is under way when the gateway ends, of its grace (`drain.py`)."""
 
 _AT_ONCE = 16 * 1024
 """Bytes that are compressed in the event loop. More are in a thread."""
@@ -72,7 +74,7 @@ async def serving_metrics(
     app.add_routes(
         [web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)]
     )
-    runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=_LAST_SCRAPE)
     await runner.setup()
     host, _, port = address.rpartition(":")
     try:

@@ -26,7 +26,7 @@ class Now:
     """Seconds since Airflow was last heard while young runs are followed; else 0."""
     components: Mapping[str, bool]
     """Airflow's own parts, and whether each is healthy."""
-    is_answered: bool
+    is_up: bool
     """Whether Airflow answered the last request that says so."""
     breaker_is_open: bool
     """Whether new calls are kept away from Airflow."""
@@ -87,7 +87,7 @@ class Looking:
             (
                 "airflow_up",
                 "Whether the last request to Airflow got an answer that calls can go by.",
-                now.is_answered,
+                now.is_up,
             ),
             (
                 "airflow_breaker_open",

@@ -84,7 +84,7 @@ class Rounds:
                 some = sorted(young, key=lambda run: run.read_at)[:chunk]
                 all_heard &= await self._read(some, every_run=True)
             with _logged(failures):
-                await self._ask_if_paused(now, chunk)
+                all_heard &= await self._ask_if_paused(now, chunk)
         return all_heard and not failures
 
     async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> bool:
@@ -117,11 +117,11 @@ class Rounds:
                 run.miss()
         return not changes.unheard
 
-    async def _ask_if_paused(self, now: datetime, chunk: int) -> None:
+    async def _ask_if_paused(self, now: datetime, chunk: int) -> bool:
         """Ask of one DAG that has runs which do not start: a paused one's never will.
 
         A paused DAG takes triggers, so that a pause between our check and the trigger
-        leaves a run that is queued for ever.
+        leaves a run that is queued for ever. Whether all of it was heard.
         """
         stuck = defaultdict[str, list[TrackedRun]](list)
         for run in self._runs:
@@ -131,17 +131,19 @@ class Rounds:
             dag_id: asked for dag_id, asked in self._asked_if_paused.items() if dag_id in stuck
         }
         if not stuck:
-            return
+            return True
         dag_id = min(stuck, key=lambda dag_id: self._asked_if_paused.get(dag_id, _NEVER))
         self._asked_if_paused[dag_id] = now
         if not (await self._api.dag(dag_id)).is_paused:
-            return
+            return True
         # That a run has started is no news that unary calls ask for: most may well have.
         some = sorted(stuck[dag_id], key=lambda run: run.read_at)[:chunk]
-        await self._read(some, every_run=True)
+        if not await self._read(some, every_run=True):
+            return False
         for run in some:
             if run.may_be_stuck:
                 run.get_stuck()
+        return True
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -126,6 +128,31 @@ def test_exceptions_that_lead_to_each_other(capsys: pytest.CaptureFixture[str]) 
 
     told = json.loads(capsys.readouterr().err)["exception"]
     assert told == "builtins.ValueError\nand then:\nbuiltins.KeyError"
+
+
+def test_an_error_of_the_system(capsys: pytest.CaptureFixture[str]) -> None:
+    """Is told by its number's name, which is no text of a caller's."""
+    configure("info", "json")
+
+    structlog.get_logger().error("failed", exc_info=OSError(errno.ENOSPC, CANARY, CANARY))
+
+    assert json.loads(capsys.readouterr().err)["exception"] == "builtins.OSError (ENOSPC)"
+
+
+async def test_a_callback_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """Is told without what it was called with."""
+    configure("info", "json")
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_of_loop)
+
+    loop.call_soon(partial(int, CANARY))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    said = capsys.readouterr().err
+    assert CANARY not in said
+    line = json.loads(said)
+    assert (line["said"], line["exception"][-10:]) == ("Exception in callback", "ValueError")
 
 
 async def test_what_an_event_loop_has_to_say(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,66 @@
+"""What becomes of requests, as the breaker takes it in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference_server.airflow import Breaker
+
+
+def ask(breaker: Breaker, error: BaseException | None = None, *, answered: bool = True) -> None:
+    """Make a request."""
+    given_up = suppress(AirflowDenied, AirflowUnavailable, asyncio.CancelledError)
+    with given_up, breaker.asking() as asked:
+        asked.is_answered = answered
+        if error is not None:
+            raise error
+
+
+@pytest.mark.parametrize("error", [None, AirflowDenied("no"), asyncio.CancelledError()])
+def test_an_answer(error: BaseException | None) -> None:
+    """Is one whatever it says, and whatever becomes of who asked."""
+    breaker = Breaker()
+    ask(breaker, AirflowUnavailable("silence"))
+
+    ask(breaker, error)
+
+    assert (breaker.is_up, breaker.is_in_doubt) == (True, False)
+
+
+@pytest.mark.parametrize("error", [AirflowDenied("no secret"), asyncio.CancelledError()])
+def test_what_was_given_up_before_it_was_sent(error: BaseException) -> None:
+    """Says nothing of Airflow."""
+    breaker = Breaker()
+    ask(breaker, AirflowUnavailable("silence"))
+
+    ask(breaker, error, answered=False)
+
+    assert (breaker.is_up, breaker.is_in_doubt) == (False, True)
+
+
+def test_what_cannot_be_read() -> None:
+    """Is no answer, although one has come."""
+    breaker = Breaker()
+    ask(breaker)
+
+    ask(breaker, AirflowUnavailable("a page"))
+
+    assert (breaker.is_up, breaker.is_in_doubt) == (False, True)
+
+
+def test_what_is_told_anybody() -> None:
+    """Proves nothing; that it is not told is a reason to try what calls need."""
+    breaker = Breaker()
+    ask(breaker)
+
+    with pytest.raises(AirflowUnavailable), breaker.asking(proves=False):
+        raise AirflowUnavailable("no health")
+    assert (breaker.is_up, breaker.is_in_doubt) == (True, True)
+
+    with breaker.asking(proves=False) as asked:
+        asked.is_answered = True
+    assert breaker.is_in_doubt
