@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
@@ -181,13 +181,12 @@ async def outage(
                 await asyncio.wait(answers, timeout=0.01)
                 assert not any(answer.done() for answer in answers)
             part.kill()
-            # That much of an outage, and nothing to wait for in it.
-            done, _ = await asyncio.wait(answers, timeout=seconds)
             # Of those that are refused the last are told it at once, without asking Airflow.
-            while refuses and not any("for a while" in error.message for error in refusals):
-                done, _ = await asyncio.wait(answers, timeout=0.1)
-                assert not done
-            assert not done
+            await _away(
+                answers,
+                seconds,
+                lambda: not refuses or any("for a while" in error.message for error in refusals),
+            )
             assert bool(refusals) == refuses
             part.start()
             opened = asyncio.create_task(asyncio.to_thread(_release, ui, dag_id))
@@ -200,6 +199,16 @@ async def outage(
     ours = Counter(run_id for run_id in found if run_id.startswith(f"{prefix}-"))
     assert ours == Counter(made)
     assert ours.total() == calls
+
+
+async def _away(
+    answers: Sequence[asyncio.Task[object]], seconds: float, is_told: Callable[[], bool]
+) -> None:
+    """That much of an outage at least, and until it is told; no call ends in it."""
+    done, _ = await asyncio.wait(answers, timeout=seconds)
+    while not done and not is_told():
+        done, _ = await asyncio.wait(answers, timeout=0.1)
+    assert not done
 
 
 def _release(ui: AirflowUi, pool: str) -> None:
