@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +56,9 @@ class Process:
 
     def kill(self) -> None:
         """End it with `kill -9`."""
-        os.killpg(self._component.process.pid, signal.SIGKILL)
+        # It may have ended for want of something else.
+        with suppress(ProcessLookupError):
+            os.killpg(self._component.process.pid, signal.SIGKILL)
         self._component.process.wait()
 
     def start(self) -> None:
