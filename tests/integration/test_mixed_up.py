@@ -86,8 +86,6 @@ async def test_always(airflow: FakeAirflow, gateway: Gateway) -> None:
     outcomes, run_ids = zip(*await asyncio.gather(*(told(call) for call in calls)), strict=True)
 
     assert {*outcomes} <= {"mine", "AIRFLOW_UNAVAILABLE", "DEADLINE_EXCEEDED"}
-    # Not all of them need what is mixed up: a DAG's file, say.
-    assert "mine" in outcomes
     assert ANOTHER not in run_ids
 
 
