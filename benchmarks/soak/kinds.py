@@ -188,20 +188,23 @@ async def repeats(caller: Caller) -> str:
 
 async def waits(caller: Caller) -> str:
     """A caller that leaves the run alone, comes back by its id and gets the result."""
-    call, run_id = await _left(caller, LATE)
-    if run_id is None:
-        return await _ended(call)
-    asked = pb.WaitRequest(dag_id=LATE, run_id=run_id)
-    return await _ended(caller.stub.Wait(asked, timeout=_PATIENCE))
+    return await _come_back(
+        caller, lambda asked: _ended(caller.stub.Wait(asked, timeout=_PATIENCE))
+    )
 
 
 async def watches(caller: Caller) -> str:
     """The same, and sees every state from there on."""
+    return await _come_back(
+        caller, lambda asked: _streamed(caller.stub.Watch(asked, timeout=_PATIENCE))
+    )
+
+
+async def _come_back(caller: Caller, ask: Callable[[pb.WaitRequest], Awaitable[str]]) -> str:
     call, run_id = await _left(caller, LATE)
     if run_id is None:
         return await _ended(call)
-    asked = pb.WaitRequest(dag_id=LATE, run_id=run_id)
-    return await _streamed(caller.stub.Watch(asked, timeout=_PATIENCE))
+    return await ask(pb.WaitRequest(dag_id=LATE, run_id=run_id))
 
 
 SHARES: Mapping[Kind, int] = {
