@@ -127,10 +127,9 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         registry = CollectorRegistry()
         traces = traces_to(settings.otlp_endpoint, SERVICES, settings.traces_per_second)
         ends.push_async_callback(traces.close)
-        is_measured = settings.metrics_listen != "off"
         metrics = (
             GatewayMetrics(registry, settings.metrics_dags, traces.trace_id)
-            if is_measured
+            if settings.metrics_listen != "off"
             else NoMetrics()
         )
         breaker = Breaker()
@@ -181,8 +180,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         )
         # What is refused at the door counts, and has no trace.
         interceptors = [Door(invocations.turn_away), *traces.interceptors]
-        if is_measured:
-            interceptors.insert(0, RpcMetrics(registry, services(settings)))
+        if isinstance(metrics, GatewayMetrics):
+            interceptors.insert(0, RpcMetrics(registry, services(settings), metrics.later))
         health = Health(
             catalog.is_callable, lambda: breaker.is_open, max_watchers=settings.max_calls
         )

@@ -166,9 +166,10 @@ class Settings(BaseSettings):
     """Where traces go, by OTLP over gRPC, such as `http://127.0.0.1:4317`. Unset: nowhere, at no
     cost. Needs the extra `otel`."""
 
-    traces_per_second: float = Field(default=10, gt=0)
-    """How many calls at most are traced of those that come without a trace of their own. Those
-    whose caller records them always are. `OTEL_TRACES_SAMPLER` replaces both rules."""
+    traces_per_second: float = Field(default=1, gt=0)
+    """How many calls at most are traced of those that come without a trace of their own; what ten
+    seconds have not used may come at once. Those whose caller records them always are.
+    `OTEL_TRACES_SAMPLER` replaces both rules."""
 
     channelz: bool = False
     """Whether gRPC tells of its channels and sockets, by `grpc.channelz.v1`."""

@@ -40,8 +40,30 @@ async def refused(gateway: Gateway, dag_id: str = "dag") -> str:
 def assert_overloaded(failed: Failure) -> None:
     """It says why, and when to come back: to who reads details, and to who has a retry policy."""
     assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
-    assert failed.retry_after == timedelta(seconds=1)
-    assert failed.trailers["grpc-retry-pushback-ms"] == "1000"
+    assert failed.retry_after is not None
+    assert timedelta(seconds=1) <= failed.retry_after < timedelta(seconds=2)
+    milliseconds = int(failed.retry_after / timedelta(milliseconds=1))
+    assert failed.trailers["grpc-retry-pushback-ms"] == str(milliseconds)
+
+
+@pytest.mark.parametrize("settings", [{"max_calls": 1}, {"max_calls_per_dag": 1}], ids=str)
+async def test_who_is_refused_together_does_not_come_back_together(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """They are told times that lie well apart, at the door and behind it."""
+    dag = airflow.add(Dag("dag"))
+    parked = park(gateway, 1)
+    await eventually(lambda: len(dag.made) == 1)
+
+    refusals = await asyncio.gather(*(failure(call) for call in park(gateway, 100)))
+
+    told = [failed.retry_after for failed in refusals]
+    for failed in refusals:
+        assert_overloaded(failed)
+    assert len(set(told)) == 16
+    assert max(Counter(told).values()) == 7
+    for call in parked:
+        call.cancel()
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 3}])

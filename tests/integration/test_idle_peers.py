@@ -81,8 +81,8 @@ async def test_only_so_many_streams(airflow: FakeAirflow, gateway: Gateway, serv
 
     assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert "there are 2 " in failed.message
-    assert failed.retry_after == timedelta(seconds=1)
-    assert failed.trailers["grpc-retry-pushback-ms"] == "1000"
+    assert failed.retry_after is not None
+    assert failed.retry_after >= timedelta(seconds=1)
     assert not second.done()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -35,8 +36,8 @@ class Door(grpc.aio.ServerInterceptor):
     def __init__(self, turn_away: Callable[[], Overloaded | None]) -> None:
         """Refuse with what `turn_away` gives, for each call that it gives something for."""
         self._turn_away = turn_away
-        self._refusals: dict[str, Any] = {}
-        """By message: a limit is always met by as many calls."""
+        self._refusals: dict[tuple[str, timedelta | None], Any] = {}
+        """By what they say, which is little: a limit is always met by as many calls."""
         self._untold = 0
         self._next: asyncio.TimerHandle | None = None
 
@@ -49,9 +50,10 @@ class Door(grpc.aio.ServerInterceptor):
         if handler_call_details.method not in _PATHS or (error := self._turn_away()) is None:
             return await continuation(handler_call_details)
         self._tell(error)
-        refusal = self._refusals.get(error.message)
+        said = error.message, error.retry_after
+        refusal = self._refusals.get(said)
         if refusal is None:
-            refusal = self._refusals[error.message] = _refusing(end_of(error))
+            refusal = self._refusals[said] = _refusing(end_of(error))
         return refusal
 
     def _tell(self, error: Overloaded) -> None:

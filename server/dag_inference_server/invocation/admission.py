@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import cycle
 
 from dag_inference.errors import AirflowUnavailable, Overloaded, ShuttingDown, Subject
 from dag_inference_server.airflow import Breaker
@@ -14,6 +15,9 @@ from dag_inference_server.invocation.queue_times import RECENT, QueueTimes
 
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
+
+_RETRIES = tuple(RETRY_AFTER * (1 + step / 16) for step in range(16))
+"""When who is refused may come back, one after the other: all at once would be as many again."""
 
 
 REASONS = (
@@ -67,6 +71,7 @@ class Admission:
         self._streams = 0
         self._is_closed = False
         self._queue_times = QueueTimes()
+        self._retries = cycle(_RETRIES)
         self.triggers = 0
         """How many calls wait for their run to be made."""
         self.rejections = Counter(dict.fromkeys(REASONS, 0))
@@ -193,5 +198,5 @@ class Admission:
         return Overloaded(
             f"there are {count} {what}, which is the limit",
             subject=subject,
-            retry_after=RETRY_AFTER,
+            retry_after=next(self._retries),
         )

@@ -27,8 +27,9 @@ from dag_inference.errors import (
     Subject,
 )
 from dag_inference_server.airflow import LOGIN, DagRun
-from dag_inference_server.invocation.call import Outcome
+from dag_inference_server.invocation.call import Outcome, Timing
 from dag_inference_server.metrics.buckets import BUCKETS
+from dag_inference_server.metrics.later import InARow
 from dag_inference_server.metrics.looking import Looking, Now
 
 # As many series as there are histograms and counters, for boards that do not ask for them.
@@ -64,6 +65,8 @@ class GatewayMetrics:
         """
         self._max_dags = max_dags
         self._trace_id = trace_id
+        self.later = InARow()
+        """Counts what is told often."""
 
         def histogram(name: str, what: str, *labels: str) -> Histogram:
             return Histogram(
@@ -144,9 +147,19 @@ class GatewayMetrics:
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
-        run, timing = outcome.run, outcome.timing
+        # Without the result, which may be large.
+        told = outcome.run, outcome.timing, outcome.ended_at
+        self.later(self._answered, *told, translation, self._trace_id())
+
+    def _answered(
+        self,
+        run: DagRun,
+        timing: Timing,
+        ended_at: datetime | None,
+        translation: timedelta,
+        trace_id: str | None,
+    ) -> None:
         dag_id = self._label(run.dag_id, is_real=True)
-        trace_id = self._trace_id()
         exemplar = _exemplar(trace_id, run.run_id)
         # It costs more than what it is an example of: a run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None
@@ -166,8 +179,8 @@ class GatewayMetrics:
         self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
-        if not run.is_final and outcome.ended_at and timing.detection is not None:
-            answered_at = outcome.ended_at + timing.detection + timing.value_read
+        if not run.is_final and ended_at and timing.detection is not None:
+            answered_at = ended_at + timing.detection + timing.value_read
             self._early[run.dag_id, run.run_id] = answered_at
             if len(self._early) > _MAX_EARLY:
                 self._early.popitem(last=False)
@@ -189,6 +202,9 @@ class GatewayMetrics:
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""
+        self.later(self._requested, operation, status, seconds)
+
+    def _requested(self, operation: str, status: int | None, seconds: float) -> None:
         self._request(operation, "none" if status is None else status).observe(seconds)
         if operation == LOGIN:
             self._refreshes.labels(_outcome_of_login(status)).inc()
@@ -204,6 +220,10 @@ class GatewayMetrics:
 
     def run_ended(self, run: DagRun) -> None:
         """A run has ended, perhaps long after its answer."""
+        # Not before that is counted.
+        self.later(self._run_ended, run)
+
+    def _run_ended(self, run: DagRun) -> None:
         answered_at = self._early.pop((run.dag_id, run.run_id), None)
         if answered_at is not None and run.end_date is not None:
             saved = max(run.end_date - answered_at, timedelta(0))
@@ -213,7 +233,12 @@ class GatewayMetrics:
         """Show what the gateway is doing; gives what to call before each reading of it."""
         looking = Looking(now, self._label)
         registry.register(looking)
-        return looking.look
+
+        def look() -> None:
+            self.later.catch_up()
+            looking.look()
+
+        return look
 
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:

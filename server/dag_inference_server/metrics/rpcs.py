@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
 from dag_inference_server.metrics.buckets import BUCKETS
+from dag_inference_server.metrics.later import InARow
 
 _HANDLERS = 16
 """Of one method that are kept: its own, and those that refuse calls in its place. Those of calls
@@ -35,11 +36,15 @@ CODES = {
 class RpcMetrics(grpc.aio.ServerInterceptor):
     """Counts the RPCs of every service on a server. Paths that lead nowhere make no series."""
 
-    def __init__(self, registry: CollectorRegistry, services: Iterable[Any]) -> None:
-        """Begin every series of these services, by their descriptors, with zero.
+    def __init__(self, registry: CollectorRegistry, services: Iterable[Any], later: InARow) -> None:
+        """Begin every series of these services with zero, so that the first error is an increase.
 
-        So that the first error is an increase.
+        Args:
+            registry: Where.
+            services: Their descriptors.
+            later: Counts what is no mere number.
         """
+        self._later = later
         self._started = Counter(
             "grpc_server_started", "RPCs that have begun.", _METHOD, registry=registry
         )
@@ -77,6 +82,7 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
             self._received.labels(*labels),
             self._sent.labels(*labels),
             self._seconds.labels(*labels),
+            later=self._later,
         )
 
     async def intercept_service(
@@ -93,12 +99,15 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
 class _Method:
     """The series of one method, looked up once."""
 
-    def __init__(self, started: Any, handled: Any, received: Any, sent: Any, seconds: Any) -> None:
+    def __init__(
+        self, started: Any, handled: Any, received: Any, sent: Any, seconds: Any, *, later: InARow
+    ) -> None:
         self._started = started
         self._handled = handled
         self.received = received
         self.sent = sent
         self._seconds = seconds
+        self._later = later
         # There are few, and what is made for each call is kept until the call has ended.
         self.counted = lru_cache(_HANDLERS)(self._count)
 
@@ -113,8 +122,11 @@ class _Method:
         return Ending(context, partial(self._ended, time.monotonic()))
 
     def _ended(self, start: float, code: int) -> None:
+        self._later(self._count_end, code, time.monotonic() - start)
+
+    def _count_end(self, code: int, seconds: float) -> None:
         self._handled[code].inc()
-        self._seconds.observe(time.monotonic() - start)
+        self._seconds.observe(seconds)
 
 
 def _unary(method: _Method, serve: Answering) -> Answering:

@@ -18,6 +18,10 @@ def chooser(per_second: float) -> Callable[[], bool]:
     return (lambda: True) if OTEL_TRACES_SAMPLER in os.environ else SomePerSecond(per_second)
 
 
+_SAVED = 10.0
+"""Seconds whose share may come at once."""
+
+
 class SomePerSecond:
     """Takes all while there are few, and no more than so many when there are many.
 
@@ -26,9 +30,9 @@ class SomePerSecond:
     """
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take `per_second`; as many may come at once."""
+        """Take `per_second`, and at once as many as there were none of before."""
         self._per_second = per_second
-        self._most = max(per_second, 1.0)
+        self._most = max(_SAVED * per_second, 1.0)
         self._clock = clock
         self._left, self._seen = self._most, clock()
 
