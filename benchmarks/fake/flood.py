@@ -18,9 +18,14 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 
 _WORKERS = 2
+"""For as many calls as one of them cannot make. Callers who come back are in one, as those of the
+peak are: who makes the load has a share of the machine, which must not be another."""
 
 _FULL_AFTER = 2.0
 """Seconds."""
+
+_ARRIVE_IN = 1.0
+"""Seconds, in which callers come who then come back: what comes at one instant is a `burst`."""
 
 _REFUSED = "coded RESOURCE_EXHAUSTED"
 
@@ -64,21 +69,23 @@ class Flood:
 
 async def at_its_own_pace(target: str, dag_id: str, rate: float, seconds: float) -> Flood:
     """So many calls a second, whatever becomes of those before."""
-    return await _flood(target=target, dag_id=dag_id, rate=rate / _WORKERS, seconds=seconds)
+    return await _flood(
+        _WORKERS, target=target, dag_id=dag_id, rate=rate / _WORKERS, seconds=seconds
+    )
 
 
 async def as_told(target: str, dag_id: str, callers: int, seconds: float) -> Flood:
     """So many callers, each with one call after the other; who is refused comes back when told."""
     return await _flood(
-        target=target, dag_id=dag_id, callers=callers // _WORKERS, seconds=seconds + _FULL_AFTER
+        1, target=target, dag_id=dag_id, callers=callers, seconds=seconds + _FULL_AFTER
     )
 
 
-async def _flood(**arguments: Any) -> Flood:
+async def _flood(processes: int, **arguments: Any) -> Flood:
     async with AsyncExitStack() as stack:
         workers = [
             await stack.enter_async_context(worker.working(__name__, **arguments))
-            for _ in range(_WORKERS)
+            for _ in range(processes)
         ]
         seen = await asyncio.gather(*(one.finish() for one in workers))
     outcomes: Counter[str] = Counter()
@@ -137,7 +144,8 @@ async def _work(
                 seconds,
             )
         for number in range(callers or 0):
-            group.create_task(_come_back(seen, stubs[number % len(stubs)], dag_id, start + seconds))
+            stub, arrival = stubs[number % len(stubs)], _ARRIVE_IN * number / (callers or 1)
+            group.create_task(_come_back(seen, stub, dag_id, arrival, start + seconds))
         end = start + seconds if callers else time.monotonic()
     return {
         "outcomes": seen.outcomes,
@@ -161,7 +169,8 @@ async def _pour(call: Callable[[int], object], rate: float, seconds: float) -> N
         await asyncio.sleep(0)
 
 
-async def _come_back(seen: _Seen, stub: Any, dag_id: str, until: float) -> None:
+async def _come_back(seen: _Seen, stub: Any, dag_id: str, arrival: float, until: float) -> None:
+    await asyncio.sleep(arrival)
     while time.monotonic() < until:
         call = await seen.call(stub, dag_id)
         told = dict(await call.trailing_metadata() or ()).get(_PUSHBACK)
