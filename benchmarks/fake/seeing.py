@@ -9,7 +9,7 @@ from statistics import median
 
 from benchmarks.fake.airflow import fake_airflow
 from benchmarks.fake.collector import collector
-from benchmarks.fake.throughput import calls_per_second
+from benchmarks.fake.throughput import Rate, calls_per_second
 from benchmarks.gateway import Address, GatewayProcess, gateway
 from benchmarks.report import Cell, Report
 from benchmarks.sizes import Sizes
@@ -68,17 +68,19 @@ async def _beside_nothing(
         # The first calls fill pools and caches.
         for server in servers:
             await _turn(server, replace(sizes, throughput=0.5))
-        calls, cpu = [0.0, 0.0], [0.0, 0.0]
+        calls, cores = [0.0, 0.0], [0.0, 0.0]
         for which in _ORDER:
-            made, spent = await _turn(servers[which], sizes)
-            calls[which] += made
-            cpu[which] += spent
-    (nothing, ours), (nothings_cpu, our_cpu) = calls, cpu
+            rate = await _turn(servers[which], sizes)
+            calls[which] += rate.calls
+            cores[which] += rate.cores["server"]
     turns = len(_ORDER) / len(servers)
-    return ours / turns, ours / nothing, our_cpu / turns, our_cpu / nothings_cpu
+    nothing, ours = (
+        Rate(called / turns, {"server": spent / turns})
+        for called, spent in zip(calls, cores, strict=True)
+    )
+    return ours.calls, ours.calls / nothing.calls, ours.cpu, ours.cpu / nothing.cpu
 
 
-async def _turn(server: GatewayProcess, sizes: Sizes) -> tuple[float, float]:
+async def _turn(server: GatewayProcess, sizes: Sizes) -> Rate:
     pids = {"server": server.pid, "load": os.getpid()}
-    rate = await calls_per_second(server.target, sizes, pids, warm_up=_WARM_UP)
-    return rate.calls, rate.cpu
+    return await calls_per_second(server.target, sizes, pids, warm_up=_WARM_UP)

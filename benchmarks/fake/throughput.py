@@ -52,7 +52,7 @@ class Rate:
     @property
     def cpu(self) -> float:
         """CPU for each call, in milliseconds, of what is measured: a server or else a client."""
-        return 1000 * self.cores.get("server", self.cores["load"]) / self.calls
+        return 1000 * self.cores["server" if "server" in self.cores else "load"] / self.calls
 
 
 async def measure(sizes: Sizes, report: Report) -> None:

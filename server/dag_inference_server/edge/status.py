@@ -41,8 +41,9 @@ async def end(context: grpc.aio.ServicerContext[Any, Any], how: End) -> None:
     """End the RPC so. Its handler then has to return, and what it returns is not sent."""
     try:
         await context.abort(*how)
-    except grpc.aio.AbortError as aborted:
-        # The RPC keeps it, and raises it anew when the handler returns.
+    except (grpc.aio.AbortError, grpc.aio.InternalError) as aborted:
+        # The RPC keeps the first, and raises it anew when the handler returns. The second: the
+        # caller left while its status was being sent, which is no error of ours.
         let_go(aborted)
 
 

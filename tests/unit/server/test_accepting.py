@@ -10,7 +10,9 @@ import grpc
 
 from dag_inference_server.edge.accepting import accept
 from dag_inference_server.edge.deadline import Deadline
+from dag_inference_server.edge.handlers import Ending
 from dag_inference_server.edge.rpc import Rpc
+from dag_inference_server.edge.status import end
 
 
 class Leaving:
@@ -46,3 +48,39 @@ async def test_a_run_id_that_reaches_nobody_is_no_error_in_the_log() -> None:
     await asyncio.sleep(0)
     gc.collect()
     assert complaints == []
+
+
+class Refused:
+    """The context of an RPC whose caller goes while its status is on its way."""
+
+    def __init__(self) -> None:
+        """Have no status yet."""
+        self._code: grpc.StatusCode | None = None
+
+    async def abort(self, code: grpc.StatusCode, *_: object) -> NoReturn:
+        """Take it, and find nobody there, as gRPC does (`aio/server.pyx.pxi`)."""
+        self._code = code
+        raise grpc.aio.InternalError
+
+    def code(self) -> grpc.StatusCode | None:
+        """What it has taken."""
+        return self._code
+
+    def time_remaining(self) -> float | None:
+        """For ever."""
+        return None
+
+    def invocation_metadata(self) -> tuple[()]:
+        """None."""
+        return ()
+
+
+async def test_a_status_that_reaches_nobody_counts_as_what_it_is() -> None:
+    """And not as `UNKNOWN`, which would be a bug of the gateway and wake somebody."""
+    context: Any = Refused()
+    ended: list[int] = []
+
+    with Ending(context, ended.append):
+        await end(context, (grpc.StatusCode.ABORTED, "the task failed", ()))
+
+    assert ended == [grpc.StatusCode.ABORTED.value[0]]
