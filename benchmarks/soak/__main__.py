@@ -117,6 +117,7 @@ def _check(seen: Sequence[Vitals], report: Report) -> None:
     report.bar("calls in flight when none is", most(lambda v: v.calls), 0, "calls")
     report.bar("RPCs that were started and not handled", most(lambda v: v.rpcs), 0, "RPCs")
     report.bar("runs that are followed for nobody", most(lambda v: v.runs), 0, "runs")
+    report.bar("RPCs that ended as a bug would end them", most(lambda v: v.bugs), 0, "RPCs")
 
 
 class Ends:

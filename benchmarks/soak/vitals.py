@@ -43,6 +43,8 @@ class Vitals:
     """Of the service, started and not handled."""
     runs: int
     """That it follows."""
+    bugs: int
+    """RPCs so far whose status says that the gateway has one."""
     cpu: float
     """Seconds so far."""
 
@@ -54,13 +56,14 @@ class Vitals:
         "calls in flight",
         "RPCs open",
         "runs followed",
+        "bugs",
         "CPU s",
     )
 
     def cells(self) -> tuple[Cell, ...]:
         """A row of a table."""
         shown = (self.memory, self.apart, self.files, self.tasks)
-        return (*shown, self.calls, self.rpcs, self.runs, self.cpu)
+        return (*shown, self.calls, self.rpcs, self.runs, self.bugs, self.cpu)
 
     @property
     def rests(self) -> bool:
@@ -86,11 +89,12 @@ def _look(pid: int, port: int) -> Vitals:
         families = text_string_to_metric_families(page.read().decode())
         samples = [sample for family in families for sample in family.samples]
 
-    def total(name: str, services: Collection[str | None] = ()) -> float:
+    def total(name: str, **among: Collection[str]) -> float:
         return sum(
             s.value
             for s in samples
-            if s.name == name and (not services or s.labels.get("grpc_service") in services)
+            if s.name == name
+            and all(s.labels.get(label) in values for label, values in among.items())
         )
 
     ours = ("dag_inference.v1.DagInference", "inference.GRPCInferenceService")
@@ -101,7 +105,8 @@ def _look(pid: int, port: int) -> Vitals:
         files=int(total("process_open_fds")),
         tasks=int(total("dag_inference_tasks")),
         calls=int(total("dag_inference_calls_in_flight")),
-        rpcs=int(total(started, ours) - total(handled, ours)),
+        rpcs=int(total(started, grpc_service=ours) - total(handled, grpc_service=ours)),
         runs=int(total("dag_inference_watcher_runs")),
+        bugs=int(total(handled, grpc_service=ours, grpc_code=("Unknown", "Internal"))),
         cpu=total("process_cpu_seconds_total"),
     )
