@@ -75,7 +75,7 @@ async def test_only_so_many_calls(airflow: FakeAirflow, gateway: Gateway) -> Non
     await eventually(lambda: len(dag.made) == 3)
     triggers = airflow.count(Kind.TRIGGER)
 
-    assert "3 calls in flight" in await refused(gateway, "other")
+    assert "3 calls in flight, which is the limit (MAX_CALLS)" in await refused(gateway, "other")
     assert airflow.count(Kind.TRIGGER) == triggers
 
     for run in dag.made:
@@ -123,7 +123,8 @@ async def test_only_so_many_calls_of_a_dag(airflow: FakeAirflow, gateway: Gatewa
     park(gateway, 2)
     await eventually(lambda: len(dag.made) == 2)
 
-    assert "2 calls of dag in flight" in await refused(gateway)
+    limit = "2 calls of dag in flight, which is the limit (MAX_CALLS_PER_DAG)"
+    assert limit in await refused(gateway)
     answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=5)
     assert MessageToDict(answer.result) == {"return_value": 1}
 
@@ -137,7 +138,8 @@ async def test_only_so_many_triggers_at_once(airflow: FakeAirflow, gateway: Gate
     park(gateway, 2)
     await eventually(lambda: airflow.count(Kind.TRIGGER) == 2)
 
-    assert "2 calls that wait for their trigger" in await refused(gateway)
+    limit = "2 calls that wait for their trigger, which is the limit (MAX_TRIGGERS)"
+    assert limit in await refused(gateway)
 
     held.set()
     await eventually(lambda: len(dag.made) == 2)
@@ -170,6 +172,7 @@ async def test_a_call_that_could_only_wait_in_the_queue(
 
     assert_overloaded(failed)
     assert failed.message.startswith("runs of dag have lately been queued for ")
+    assert failed.message.endswith(" (REFUSE_HOPELESS)")
     assert again.run.run_id == run.run_id
     rejections = "dag_inference_rejections_total"
     assert counted(rejections, reason="queue") == counted(rejections) == 1
@@ -215,6 +218,7 @@ async def test_what_a_full_gateway_still_does(airflow: FakeAirflow, gateway: Gat
     listed = await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=5)
 
     assert_overloaded(second)
+    assert "calls that wait for runs, which is the limit (MAX_CALLS)" in second.message
     assert second.metadata == {"dag_id": "dag", "run_id": run.run_id}
     assert cancelled.run.run_id == run.run_id
     assert [dag.dag_id for dag in listed.dags] == ["dag"]

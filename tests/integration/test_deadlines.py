@@ -9,14 +9,18 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
+import grpc
 import pytest
 import structlog
 from grpc import StatusCode
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.requests import Limits, read_invoke
-from fakes.airflow import Dag, FakeAirflow, Kind
+from dag_inference_server.inference import open_inference_pb2_grpc as inference_rpc
+from fakes.airflow import Dag, FakeAirflow, Kind, faults
 from integration.gateway import Gateway
+from integration.inference import infer
+from integration.run_ids import ours
 from integration.scraping import scrape
 from integration.statuses import Failure, failure
 from integration.waiting import eventually
@@ -75,6 +79,48 @@ async def test_our_status_arrives(
         assert failed.metadata == {"dag_id": "dag", "run_id": run_id, "run_state": "queued"}
         assert run_id in made
     await airflow.silence()
+
+
+def _stuck(gateway: Gateway, method: str, run_id: str, timeout: float | None) -> Awaitable[Failure]:
+    """A call of a method that waits for Airflow, of any that has a deadline, until it fails."""
+    this = pb.WaitRequest(dag_id="dag", run_id=run_id)
+    models = inference_rpc.GRPCInferenceServiceStub(gateway.channel)
+    calls: dict[str, Any] = {
+        "Invoke": partial(gateway.stub.Invoke, REQUEST),
+        "InvokeStream": partial(gateway.stub.InvokeStream, REQUEST),
+        "Wait": partial(gateway.stub.Wait, this),
+        "Watch": partial(gateway.stub.Watch, this),
+        "Cancel": partial(gateway.stub.Cancel, pb.CancelRequest(dag_id="dag", run_id=run_id)),
+        "ListDags": partial(gateway.stub.ListDags, pb.ListDagsRequest()),
+        "ModelInfer": partial(models.ModelInfer, infer(dag_id="dag")),
+    }
+    under_way = calls[method](timeout=timeout)
+    is_stream = isinstance(under_way, grpc.aio.UnaryStreamCall)
+    return failure(_read(under_way) if is_stream else under_way)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["Invoke", "InvokeStream", "Wait", "Watch", "Cancel", "ListDags", "ModelInfer"],
+)
+@pytest.mark.parametrize("settings", [{"default_deadline": 0.5, "max_deadline": 1}], ids=[""])
+async def test_whose_deadline_it_was(airflow: FakeAirflow, gateway: Gateway, method: str) -> None:
+    """Is told where it was not the caller's, which would look for its own in vain."""
+    await gateway.ready()
+    run = airflow.add(Dag("dag")).trigger(ours("1"), {})
+    for kind in (Kind.PATCH_RUN, Kind.DAGS):
+        airflow.faults.add(faults.hanging(), kind)
+
+    callers, default, most = [
+        (await _stuck(gateway, method, run.run_id, timeout)).message.removeprefix(
+            "DEADLINE_EXCEEDED: "
+        )
+        for timeout in (0.8, None, 30)
+    ]
+
+    assert callers.startswith("the deadline passed ")
+    assert default.startswith("the gateway's limit of 0.5 s (DEFAULT_DEADLINE) passed ")
+    assert most.startswith("the gateway's limit of 1 s (MAX_DEADLINE) passed ")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -140,7 +141,7 @@ async def test_the_rest_are_told_where_to_come_back(
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 1}])
 async def test_a_trigger_that_is_unanswered_then(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """The run may exist or not: the message says so, and there is no run id."""
+    """The run may exist or not: the message says so and names it, and there is no run id."""
     airflow.add(Dag("dag"))
     airflow.faults.add(faults.hanging(), Kind.TRIGGER)
     call = gateway.stub.Invoke(REQUEST, timeout=60)
@@ -150,7 +151,7 @@ async def test_a_trigger_that_is_unanswered_then(airflow: FakeAirflow, gateway: 
     failed = await failure(call)
 
     assert (failed.reason, failed.metadata) == ("SHUTTING_DOWN", {"dag_id": "dag"})
-    assert "may exist or not" in failed.message
+    assert re.search(r"; run grpc-[0-9a-f]{32} may exist or not; ", failed.message)
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 1}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +48,46 @@ async def test_lost_answer(
 
     assert [run.run_id for run in dag.made] == [response.run.run_id]
     assert MessageToDict(response.result) == {"a": 1}
+
+
+@pytest.mark.parametrize("request_id", ["", "mine"])
+@pytest.mark.parametrize("fault", [faults.lost(), faults.hanging()], ids=["lost", "hanging"])
+async def test_no_answer_at_all(
+    airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault, request_id: str
+) -> None:
+    """The error names the run that was asked for, which may exist, and says what to do.
+
+    In words alone: a run id beside them means that it does.
+    """
+    await gateway.ready()
+    airflow.faults.add(fault, Kind.TRIGGER)
+    dag = airflow.add(Dag("dag"))
+
+    failed = await failure(gateway.stub.Invoke(call(request_id=request_id), timeout=5))
+    airflow.faults.clear()
+
+    is_lost = bool(dag.made)
+    assert failed.reason == ("AIRFLOW_UNAVAILABLE" if is_lost else "DEADLINE_EXCEEDED")
+    assert failed.metadata == {"dag_id": "dag"}
+    named = re.search(r"; run (grpc-[0-9a-f]{32}) may exist or not; (.*)", failed.message)
+    assert named, failed.message
+    if is_lost:
+        assert [run.run_id for run in dag.made] == [named[1]]
+    if request_id:
+        assert named[2] == "repeat the call with its request_id to find out"
+    else:
+        assert "the same call again would make a second one" in named[2]
+
+
+async def test_no_answer_before_the_trigger(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """There is no run that may exist, and no word of one."""
+    airflow.add(Dag("dag"))
+    airflow.faults.add(faults.dropped(), Kind.DAG)
+
+    failed = await failure(gateway.stub.Invoke(call(), timeout=5))
+
+    assert failed.reason == "AIRFLOW_UNAVAILABLE"
+    assert failed.message == "Airflow does not answer: the connection broke"
 
 
 async def test_lost_answer_and_then_no_more(airflow: FakeAirflow, gateway: Gateway) -> None:

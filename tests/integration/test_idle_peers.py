@@ -80,7 +80,8 @@ async def test_only_so_many_streams(airflow: FakeAirflow, gateway: Gateway, serv
                 third = await _opened(gateway, service)
 
     assert (failed.code, failed.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
-    assert "there are 2 " in failed.message
+    assert failed.message.startswith("there are 2 ")
+    assert failed.message.endswith(", which is the limit (MAX_CALLS)")
     assert failed.retry_after is not None
     assert failed.retry_after >= timedelta(seconds=1)
     assert not second.done()

@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway
+from integration.statuses import failure
 from integration.waiting import first_run
 
 TASKS = [
@@ -23,6 +24,18 @@ TASKS = [
 ]
 DECLARING = [Task(t.task_id, t.downstream, is_result=t.task_id == "declared") for t in TASKS]
 SET = {"result_tasks": {"dag": ("set",)}}
+
+
+@pytest.mark.parametrize("settings", [{"result_tasks": {"dag": ("predcit",)}}], ids=[""])
+async def test_a_setting_that_names_no_task(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is told by its name: it is an operator who has to mend it."""
+    airflow.add(Dag("dag"))
+
+    failed = await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5))
+
+    assert failed.message == (
+        "the gateway's setting RESULT_TASKS names the result task predcit, which dag does not have"
+    )
 
 
 @pytest.mark.parametrize(

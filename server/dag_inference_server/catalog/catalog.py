@@ -293,7 +293,7 @@ class Catalog:
 _WHOSE = {
     ResultRule.REQUEST: "the request",
     ResultRule.TAG: "a tag of the DAG",
-    ResultRule.SETTING: "a setting of the gateway",
+    ResultRule.SETTING: "the gateway's setting RESULT_TASKS",
 }
 
 

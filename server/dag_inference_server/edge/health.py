@@ -121,7 +121,7 @@ class Health:
         """
         if self._watchers >= self._max_watchers:
             raise Overloaded(
-                f"there are {self._watchers} who watch, which is the limit",
+                f"there are {self._watchers} who watch, which is the limit (MAX_CALLS)",
                 retry_after=RETRY_AFTER,
             )
         self._watchers += 1

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 from dag_inference.errors import (
     DeadlineExceeded,
@@ -20,6 +20,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.check import MAX_ID_BYTES, Check
 from dag_inference_server.edge.deadline import margin
 from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
+from dag_inference_server.invocation.overdue import what_passed
 from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
 from dag_inference_server.results.struct import Json
 
@@ -107,11 +108,13 @@ def read_cancel(
     check.run_id(request.run_id)
     check.comment(request.comment)
     check.done()
+    waits = waiting(time_remaining(), limits)
     return Cancellation(
         dag_id=request.dag_id,
         run_id=request.run_id,
         comment=request.comment,
-        patience=patience(time_remaining(), limits),
+        patience=waits.seconds,
+        limited_by=waits.limited_by,
     )
 
 
@@ -131,6 +134,7 @@ class _Fields(TypedDict):
     result_format: ResultFormat
     patience: float
     last_look: float
+    limited_by: str | None
     cancel_on_deadline: bool
     cancel_on_disconnect: bool
 
@@ -141,13 +145,14 @@ def _wanted(request: _Request, time_remaining: float | None, limits: Limits) -> 
             "this gateway does not let a request choose its result_task_ids",
             subject=Subject(request.dag_id),
         )
-    seconds, last_look = waiting(time_remaining, limits)
+    waits = waiting(time_remaining, limits)
     return _Fields(
         dag_id=request.dag_id,
         result_task_ids=tuple(request.result_task_ids),
         result_format=_FORMATS[request.result_format],
-        patience=seconds,
-        last_look=last_look,
+        patience=waits.seconds,
+        last_look=waits.last_look,
+        limited_by=waits.limited_by,
         cancel_on_deadline=request.on_deadline == pb.ON_DEADLINE_CANCEL,
         cancel_on_disconnect=request.on_disconnect == pb.ON_DISCONNECT_CANCEL,
     )
@@ -160,31 +165,38 @@ async def within(time_remaining: float | None, limits: Limits) -> AsyncIterator[
     Raises:
         DeadlineExceeded: There was no time for it.
     """
+    waits = waiting(time_remaining, limits)
     try:
-        async with asyncio.timeout(patience(time_remaining, limits)):
+        async with asyncio.timeout(waits.seconds):
             yield
     except TimeoutError:
-        raise DeadlineExceeded("the deadline passed before Airflow had answered") from None
+        passed = what_passed(waits.seconds, waits.limited_by)
+        raise DeadlineExceeded(f"{passed} before Airflow had answered") from None
 
 
-def patience(time_remaining: float | None, limits: Limits) -> float:
-    """Seconds to wait."""
-    return waiting(time_remaining, limits)[0]
+class Waiting(NamedTuple):
+    """How long a call waits, as `Wanted` has it."""
+
+    seconds: float
+    last_look: float
+    limited_by: str | None
 
 
-def waiting(time_remaining: float | None, limits: Limits) -> tuple[float, float]:
-    """Seconds to wait, and seconds for a last look after that.
+def waiting(time_remaining: float | None, limits: Limits) -> Waiting:
+    """How long to wait.
 
     The answer has to leave before the caller's own clock rings, or the caller gets
     that clock's bare status instead of ours with the run id.
     """
     if time_remaining is None:
-        return limits.default_deadline, _LAST_LOOK
+        return Waiting(limits.default_deadline, _LAST_LOOK, "DEFAULT_DEADLINE")
     before = margin(time_remaining)
     seconds = max(time_remaining - before, 0.0)
     # Where there is little time, many that look at once would keep each other's answers.
     last_look = before / 2 if before >= _LAST_LOOK else 0.0
-    return min(seconds, limits.max_deadline), last_look
+    if seconds > limits.max_deadline:
+        return Waiting(limits.max_deadline, last_look, "MAX_DEADLINE")
+    return Waiting(seconds, last_look, None)
 
 
 _LAST_LOOK = 0.1

@@ -26,6 +26,15 @@ REASONS = (
 )
 """Why calls are refused; the last one is not ours."""
 
+_SETTINGS = {
+    "calls": "MAX_CALLS",
+    "calls_per_dag": "MAX_CALLS_PER_DAG",
+    "triggers": "MAX_TRIGGERS",
+    "waits": "MAX_CALLS",
+    "streams": "MAX_CALLS",
+}
+"""Which setting it is that limits how many there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
@@ -158,7 +167,7 @@ class Admission:
             return
         raise Overloaded(
             f"runs of {dag_id} have lately been queued for {usual:.1f} s, and the call has "
-            f"{patience:.1f} s",
+            f"{patience:.1f} s (REFUSE_HOPELESS)",
             subject=Subject(dag_id),
             # By then the queue may be shorter, or what is known of it forgotten.
             retry_after=timedelta(seconds=min(max(usual - patience, 1.0), RECENT)),
@@ -196,7 +205,7 @@ class Admission:
     def _overloaded(self, reason: str, count: int, what: str, subject: Subject) -> Overloaded:
         self.rejections[reason] += 1
         return Overloaded(
-            f"there are {count} {what}, which is the limit",
+            f"there are {count} {what}, which is the limit ({_SETTINGS[reason]})",
             subject=subject,
             retry_after=next(self._retries),
         )

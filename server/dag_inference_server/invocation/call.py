@@ -35,6 +35,8 @@ class Wanted:
     """Seconds until the answer has to be ready."""
     last_look: float
     """Seconds that may pass after that on finding out where the run stands; 0 for none."""
+    limited_by: str | None = None
+    """The gateway's setting that the patience is by; `None` for the caller's deadline."""
     cancel_on_deadline: bool = False
     """Whether the run is ended when the patience is."""
     cancel_on_disconnect: bool = False
@@ -93,6 +95,8 @@ class Cancellation:
     comment: str
     patience: float
     """Seconds until the answer has to be ready."""
+    limited_by: str | None = None
+    """As for `Wanted`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from dag_inference.errors import Subject
 from dag_inference_server.airflow import DagRun
-from dag_inference_server.invocation.call import Listener, Wanted
+from dag_inference_server.invocation.call import Call, Listener, Wanted
 from dag_inference_server.invocation.stopwatch import Stopwatch
 
 TRIGGERING, WAITING, ANSWERING = STAGES = ("triggering", "waiting", "answering")
@@ -29,8 +29,8 @@ class Flight:
     """The run as last seen; `None` until it was."""
     patience: asyncio.Timeout = field(init=False)
     """Ends the call when its caller's patience ends."""
-    is_repeatable: bool = True
-    """Whether the same call once more would find the run, if there is one by now."""
+    asked_for: str | None = None
+    """The run that Airflow was asked to make, whatever it said to that."""
     has_outcome: bool = False
     """Whether all that is left is to make the answer."""
     is_cut_off: bool = False
@@ -51,6 +51,16 @@ class Flight:
         if self.run is None:
             return TRIGGERING
         return ANSWERING if self.stopwatch.is_known else WAITING
+
+    @property
+    def has_request_id(self) -> bool:
+        """Whether its caller has named it, so that the same call finds the same run."""
+        return isinstance(self.wanted, Call) and self.wanted.request_id is not None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same call once more would find the run, if there is one by now."""
+        return self.asked_for is None or self.has_request_id
 
     def why_end(self) -> str | None:
         """Why the run is to be ended if the call gives up now; `None` to keep it."""

@@ -55,10 +55,11 @@ from dag_inference_server.invocation.call import (
 from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.making import RunMaker
 from dag_inference_server.invocation.observer import CALLER_LEFT, DEADLINE_MISSED, Observer
-from dag_inference_server.invocation.overdue import Overdue
+from dag_inference_server.invocation.overdue import Overdue, what_passed
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
+from dag_inference_server.invocation.unconfirmed import unconfirmed
 from dag_inference_server.invocation.wait import Wait
 from dag_inference_server.watcher import Follower, Watcher
 
@@ -201,8 +202,9 @@ class Invocations:
         except NotFound as error:
             raise _run_not_found(subject) from error
         except TimeoutError:
+            passed = what_passed(cancellation.patience, cancellation.limited_by)
             raise DeadlineExceeded(
-                "the deadline passed before Airflow had confirmed that the run is ended",
+                f"{passed} before Airflow had confirmed that the run is ended",
                 subject=subject,
             ) from None
         except DagInferenceError as error:
@@ -346,9 +348,11 @@ def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
 
 
 def _shutting_down(flight: Flight) -> ShuttingDown:
-    there = "and the run goes on" if flight.run_id else "and the run may exist or not"
+    there = unconfirmed(flight) or "Airflow was not asked for a run"
     return ShuttingDown(
-        f"the gateway is going away, {there}", subject=flight.subject, retry_after=RETRY_AFTER
+        f"the gateway is going away; {'the run goes on' if flight.run_id else there}",
+        subject=flight.subject,
+        retry_after=RETRY_AFTER,
     )
 
 

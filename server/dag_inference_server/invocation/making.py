@@ -26,6 +26,7 @@ from dag_inference_server.ending.notes import limited, traced
 from dag_inference_server.invocation.call import Call
 from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.refusal import refusal
+from dag_inference_server.invocation.unconfirmed import unconfirmed
 from dag_inference_server.results.conf import canonical
 from dag_inference_server.watcher import Follower, Watcher
 
@@ -59,7 +60,7 @@ class RunMaker:
 
         def check() -> None:
             attendee.check_here()
-            flight.is_repeatable = call.request_id is not None
+            flight.asked_for = run_id
 
         try:
             flight.run = await self._api.trigger(
@@ -87,11 +88,15 @@ class RunMaker:
                 raise refusal(call.dag_id, str(error)) from error
             await self._take(flight, call, run_id, follower)
             return _is_of_before(flight, error.was_repeated)
-        except AirflowUnavailable:
+        except AirflowUnavailable as error:
             # Nobody is there to be told. Whether there is a run that is to be ended is still open.
             if attendee.has_left and await self.was_made(call, run_id):
                 return False
-            raise
+            if (open_run := unconfirmed(flight)) is None:
+                raise
+            raise AirflowUnavailable(
+                f"{error.message}; {open_run}", subject=subject, retry_after=error.retry_after
+            ) from error
         flight.run_id, flight.saw_making = run_id, True
         follower.learn(flight.run)
         return False

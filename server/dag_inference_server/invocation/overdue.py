@@ -8,9 +8,9 @@ from contextlib import suppress
 from dag_inference.errors import DagInferenceError, DeadlineExceeded
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound
 from dag_inference_server.invocation.admission import Admission
-from dag_inference_server.invocation.call import Call
 from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.stopwatch import Stopwatch
+from dag_inference_server.invocation.unconfirmed import unconfirmed
 
 _AT_ONCE = 4
 """Runs that are looked at together for answers, and as many again for the queue. Many calls whose
@@ -29,22 +29,22 @@ class Overdue:
 
     async def error(self, flight: Flight) -> DeadlineExceeded:
         """What to tell the caller: where its run stands, or whether there is one."""
+        passed = what_passed(flight.wanted.patience, flight.wanted.limited_by)
         if flight.run_id is None:
             return DeadlineExceeded(
-                f"the deadline passed before {_what_is_open(flight)}", subject=flight.subject
+                f"{passed} before {_what_is_open(flight)}", subject=flight.subject
             )
         await self._look(flight, flight.run_id)
         if flight.run is None:
             return DeadlineExceeded(
-                "the deadline passed before Airflow had told of the run", subject=flight.subject
+                f"{passed} before Airflow had told of the run", subject=flight.subject
             )
         if flight.is_first and self._admission.refuses_hopeless:
             self._look_whether_queued(flight.run, flight.stopwatch)
         ends = flight.wanted.cancel_on_deadline
         more = ", and it is ended unless others wait" if ends else "; Wait goes on with it"
         return DeadlineExceeded(
-            f"the deadline passed while the run was {flight.run.state}{more}",
-            subject=flight.subject,
+            f"{passed} while the run was {flight.run.state}{more}", subject=flight.subject
         )
 
     def close(self) -> None:
@@ -81,13 +81,25 @@ class Overdue:
             task.add_done_callback(self._queue_looks.discard)
 
 
+def what_passed(seconds: float, limited_by: str | None) -> str:
+    """What has ended a wait of so many seconds, and that it has.
+
+    Args:
+        seconds: The patience of the call.
+        limited_by: The gateway's setting that it is by; `None` for the caller's deadline.
+    """
+    # Never as 1e+06.
+    limit = f"the gateway's limit of {seconds:.10g} s ({limited_by})"
+    return f"{limit if limited_by else 'the deadline'} passed"
+
+
 def _what_is_open(flight: Flight) -> str:
     """What a call that has no run yet has waited for, and what it does not know."""
-    if isinstance(flight.wanted, Call) and flight.wanted.request_id is not None:
+    if (open_run := unconfirmed(flight)) is not None:
+        return f"Airflow had confirmed a run; {open_run}"
+    if flight.has_request_id:
         return (
-            "Airflow had confirmed a run: it may exist or not; repeat the call with its request_id "
-            "to find out"
+            "Airflow was asked for a run: there is none, unless an earlier call with its "
+            "request_id made it"
         )
-    if flight.is_repeatable:
-        return "Airflow was asked for a run: there is none"
-    return "Airflow had confirmed a run: it may exist or not"
+    return "Airflow was asked for a run: there is none"

@@ -72,12 +72,13 @@ async def read_infer(
     )
     check.done()
     left = [seconds for seconds in (time_remaining(), timeout) if seconds is not None]
-    patience, last_look = waiting(min(left, default=None), limits)
+    waits = waiting(min(left, default=None), limits)
     call = Call(
         dag_id=request.model_name,
         result_format=ResultFormat.JSON,
-        patience=patience,
-        last_look=last_look,
+        patience=waits.seconds,
+        last_look=waits.last_look,
+        limited_by=waits.limited_by,
         conf={},
         fitting=inference,
         is_large=is_large,
