@@ -293,7 +293,7 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
             await api.prove_account()
             return await api.version()
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
-            log.warning("airflow_not_ready", error=str(error))
+            log.warning("airflow_not_ready", url=api.url, error=str(error))
             raise
 
     retrying = AsyncRetrying(

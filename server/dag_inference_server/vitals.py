@@ -43,17 +43,17 @@ class Vitals:
     async def go_on(self) -> None:
         """Look, for ever. No answer of Airflow's may end it."""
         while True:
-            was_well, pause = self.is_well, _EVERY
+            was_well, pause, why = self.is_well, _EVERY, "it names no part of its own"
             try:
                 self.components = await self._look()
-            except AirflowUnavailable:
+            except AirflowUnavailable as error:
                 # What is away is looked for more often, so that its return is soon told.
-                self.components, pause = {}, _EVERY_WHILE_AWAY
-            except (AirflowDenied, NotFound):
-                self.components = {}
+                self.components, pause, why = {}, _EVERY_WHILE_AWAY, str(error)
+            except (AirflowDenied, NotFound) as error:
+                self.components, why = {}, str(error)
             except Exception:
                 log.exception("airflow_health_failed")
-                self.components = {}
+                self.components, why = {}, "airflow_health_failed"
             if self.is_well != was_well:
                 if self.is_well:
                     log.info("airflow_is_well")
@@ -61,7 +61,7 @@ class Vitals:
                     ill = [name for name, is_up in self.components.items() if not is_up]
                     log.warning("airflow_is_ill", ill=ill)
                 else:
-                    log.warning("airflow_does_not_say_how_it_is")
+                    log.warning("airflow_does_not_say_how_it_is", error=why)
             self._tell(self.is_well)
             await asyncio.sleep(pause)
 

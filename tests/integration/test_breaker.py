@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway
+from integration.inference import well
 from integration.run_ids import ours
 from integration.scraping import scrape
 from integration.statuses import failure
@@ -223,6 +225,23 @@ async def test_health_alone_is_not_answered(
     while airflow.count(Kind.HEALTH) < looks + 30:
         seen = await scrape(gateway)
         assert (seen(OPEN), seen(UP)) == (0, 1)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_the_log_has_why_health_is_not_told(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside that Airflow does not tell it."""
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("dag_inference_server.vitals.log", written)
+    await well(gateway)
+
+    airflow.faults.add(faults.refused(503), Kind.HEALTH)
+    (told,) = await eventually(
+        lambda: [c for c in written.calls if c.args == ("airflow_does_not_say_how_it_is",)]
+    )
+
+    assert told.kwargs == {"error": "AIRFLOW_UNAVAILABLE: Airflow answers 503"}
 
 
 @pytest.mark.usefixtures("_soon")

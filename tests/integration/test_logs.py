@@ -20,7 +20,7 @@ from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from gateway_process import gateway_process
 from integration.inference import infer, tensor
 from integration.statuses import failure
-from integration.waiting import eventually
+from integration.waiting import eventually, first_run
 
 CANARY = "canary-7d3f"
 
@@ -135,6 +135,83 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     assert {line["peer"] for line in lines.values()} == {f"ipv4:127.0.0.1:{p}" for p in ours}
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"MAX_CALLS_PER_DAG": "1", "DEFAULT_DEADLINE": "3", "MAX_DEADLINE": "3"}],
+    ids=[""],
+)
+async def test_why_a_call_failed(airflow: FakeAirflow, logged: Logged) -> None:
+    """As its caller was told, where it is the gateway's fault, Airflow's, or a deadline's."""
+    for dag_id in ("lost", "away", "denied", "late"):
+        airflow.add(Dag(dag_id))
+    fails = airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, dag_id="lost")
+    airflow.faults.add(faults.refused(503), Kind.DAG, dag_id="away")
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.DAG, dag_id="denied")
+    parked = airflow.add(Dag("full"))
+    call = logged.stub.Invoke(pb.InvokeRequest(dag_id="full"), timeout=5)
+    await eventually(lambda: parked.made)
+
+    async def told(dag_id: str) -> tuple[str, str | None]:
+        request = pb.InvokeRequest(dag_id=dag_id)
+        failed = await failure(logged.stub.Invoke(request, timeout=20, metadata=named(dag_id)))
+        return failed.message, (await logged.rpc(dag_id)).get("why")
+
+    found = {
+        dag_id: await told(dag_id) for dag_id in ("full", "lost", "away", "denied", "late", "fails")
+    }
+    call.cancel()
+
+    assert fails.made
+    assert found.pop("fails")[1] is None
+    assert {dag_id: why for dag_id, (_, why) in found.items()} == {
+        dag_id: message for dag_id, (message, _) in found.items()
+    }
+    (lost,) = (run for run in airflow.made if run.dag.dag_id == "lost")
+    assert lost.run_id in found["lost"][0]
+    assert "(MAX_CALLS_PER_DAG)" in found["full"][0]
+    assert "(MAX_DEADLINE)" in found["late"][0]
+
+
+@pytest.mark.parametrize("more", [{"POLL_INTERVAL_OLD": "0.2"}], ids=[""])
+async def test_an_outage(airflow: FakeAirflow, logged: Logged) -> None:
+    """Polls that fail are told once, until it is over or has another cause; so is the outage."""
+    dag = airflow.add(Dag("dag"))
+    call = logged.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=60)
+    run = await first_run(dag)
+    await airflow.polls(2)
+
+    def told(event: str) -> list[str]:
+        return [line["error"] for line in logged.lines(event)]
+
+    airflow.faults.add(faults.refused(503))
+    await eventually(lambda: told("airflow_is_away"))
+    airflow.faults.clear()
+    airflow.faults.add(faults.dropped())
+    await airflow.polls(10)
+    airflow.faults.clear()
+    await airflow.polls(2)
+    (back,) = await eventually(lambda: logged.lines("airflow_is_back"))
+    airflow.faults.add(faults.dropped())
+    await airflow.polls(3)
+    airflow.faults.clear()
+    await airflow.polls(2)
+    assert told("airflow_listing_of_runs_failed") == []
+    airflow.faults.add(faults.refused(503), Kind.RUNS)
+    await eventually(lambda: told("airflow_listing_of_runs_failed"))
+    await airflow.polls(5)
+    run.finish("predict", 1)
+    await call
+
+    status = "AIRFLOW_UNAVAILABLE: Airflow answers 503"
+    broke = "AIRFLOW_UNAVAILABLE: Airflow does not answer: the connection broke"
+    assert told("airflow_poll_failed") == [status, broke, broke]
+    alone = [line["dag_id"] for line in logged.lines("airflow_listing_of_runs_failed")]
+    assert len(alone) == len({*alone})
+    assert told("airflow_is_away") == ["Airflow answers 503"]
+    assert back["unanswered_for"] >= 2
+
+
 async def test_a_caller_that_does_not_read(airflow: FakeAirflow, logged: Logged) -> None:
     """Its deadline passes while there is more for it to read: that is no miss of the gateway's."""
     airflow.add(Dag("dag", script=[steps.finish("predict", "x" * 3_000_000)]))
@@ -246,6 +323,10 @@ async def test_nothing_that_is_nobodys_business(airflow: FakeAirflow, logged: Lo
         ):
             await _ended(call)
             calls += 1
+    airflow.add(Dag("away"))
+    airflow.faults.add(faults.refused(503, f"{CANARY}-answer"), Kind.TRIGGER, dag_id="away")
+    away = pb.InvokeRequest(dag_id="away", conf_json=conf)
+    assert (await failure(logged.stub.Invoke(away, timeout=20))).reason == "AIRFLOW_UNAVAILABLE"
     other = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}"}}', request_id="again")
     assert (await failure(logged.stub.Invoke(other, timeout=5))).reason == "REQUEST_ID_REUSED"
     bad = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}')

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
+import structlog
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
@@ -138,12 +139,14 @@ def refuses_all_dags(airflow: FakeAirflow) -> None:
 @pytest.mark.usefixtures("refuses_all_dags")
 @pytest.mark.parametrize("fault", [faults.refused(403, "Forbidden"), faults.html(502)])
 async def test_an_account_that_sees_some_dags(
-    airflow: FakeAirflow, gateway: Gateway, fault: faults.Fault
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, fault: faults.Fault
 ) -> None:
     """Each DAG with calls is asked for, and one that gives no answer keeps no other waiting.
 
-    What happened in it meanwhile is heard of as soon as it answers again.
+    The log has it once. What happened in it meanwhile is heard of as soon as it answers again.
     """
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("dag_inference_server.airflow.listings.log", written)
     dags = [airflow.add(Dag(name)) for name in ("one", "two")]
     answers = [asyncio.create_task(_invoke(gateway, dag.dag_id)) for dag in dags]
     runs = [await first_run(dag) for dag in dags]
@@ -157,6 +160,8 @@ async def test_an_account_that_sees_some_dags(
     airflow.faults.clear()
 
     assert await answers[0] == "one"
+    failed = [line for line in written.calls if line.args == ("airflow_listing_failed",)]
+    assert [line.kwargs["dag_id"] for line in failed] == ["one"]
 
 
 async def test_a_refusal_that_passes(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import grpc
 import pytest
+import structlog
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
@@ -200,6 +201,27 @@ async def test_a_dag_whose_old_runs_cannot_be_read(airflow: FakeAirflow, gateway
     airflow.faults.clear()
     runs[0].finish("predict", "at last")
     assert MessageToDict((await waiting[0]).result) == {"return_value": "at last"}
+
+
+@pytest.mark.parametrize("settings", [ROUNDS], ids=[""])
+async def test_rounds_that_fail(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Are told once, however many of them there are."""
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("dag_inference_server.watcher.rounds.log", written)
+    dag = airflow.add(Dag("dag"))
+    call = asyncio.create_task(_invoke(gateway))
+    run = await first_run(dag)
+    airflow.faults.add(faults.refused(503), Kind.DAG)
+    asked = airflow.count(Kind.DAG)
+    # Four are the tries of one round.
+    await eventually(lambda: airflow.count(Kind.DAG) > asked + 3 * 4)
+    run.finish("predict", 1)
+    await call
+
+    failed = [line.kwargs for line in written.calls if line.args == ("airflow_round_failed",)]
+    assert failed == [{"error": "AIRFLOW_UNAVAILABLE: Airflow answers 503"}]
 
 
 @pytest.mark.parametrize("settings", [ROUNDS], ids=[""])

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from dag_inference.errors import AirflowUnavailable, Subject
 from dag_inference_server.airflow.answer import RETRY_AFTER
+
+log = structlog.get_logger(__name__)
 
 _FAILURES = 5
 """In a row, of whatever kind: one request that Airflow cannot answer is not enough."""
@@ -37,6 +41,10 @@ class Breaker:
         """Nothing was asked yet."""
         self._failures = 0
         self._failing_since = 0.0
+        self._why = ""
+        """What the last failure was."""
+        self._is_told = False
+        """Whether the log has that Airflow is away."""
         self.is_up = False
         """Whether the last request that proves anything was answered."""
         self.is_in_doubt = True
@@ -52,17 +60,18 @@ class Breaker:
         asked = Asked()
         try:
             yield asked
-        except AirflowUnavailable:
+        except AirflowUnavailable as error:
             asked.is_answered = False
-            self.unanswered(proves=proves)
+            self.unanswered(error.message, proves=proves)
             raise
         finally:
             if asked.is_answered and proves:
+                self._tell_if_back()
                 self._failures = 0
                 self.is_up, self.is_in_doubt = True, False
 
-    def unanswered(self, *, proves: bool = True) -> None:
-        """A request got no answer that a call could go by."""
+    def unanswered(self, why: str, *, proves: bool = True) -> None:
+        """A request got no answer that a call could go by; `why` is for the log."""
         self.is_in_doubt = True
         if not proves:
             return
@@ -70,6 +79,8 @@ class Breaker:
         if not self._failures:
             self._failing_since = time.monotonic()
         self._failures += 1
+        self._why = why
+        self._tell_if_away()
 
     @property
     def is_open(self) -> bool:
@@ -81,6 +92,19 @@ class Breaker:
     def check(self, subject: Subject) -> None:
         """Raise `AirflowUnavailable` at once if Airflow is away."""
         if self.is_open:
+            self._tell_if_away()
             raise AirflowUnavailable(
                 "Airflow has not answered for a while", subject=subject, retry_after=RETRY_AFTER
             )
+
+    def _tell_if_away(self) -> None:
+        """Tell the log, once: by the first call that is kept away, or the next failure."""
+        if self.is_open and not self._is_told:
+            self._is_told = True
+            log.warning("airflow_is_away", error=self._why)
+
+    def _tell_if_back(self) -> None:
+        if self._is_told:
+            self._is_told = False
+            silent = round(time.monotonic() - self._failing_since, 1)
+            log.info("airflow_is_back", unanswered_for=silent)

@@ -24,6 +24,7 @@ from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.airflow.requests import Operation
 from dag_inference_server.airflow.statuses import NotFound, granted
 from dag_inference_server.airflow.transport import Lane, Transport
+from dag_inference_server.outages import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,7 @@ class Listings:
             transport.client
         ).get_task_instances_without_preload_content
         self._by_dag_until = 0.0
+        self._outages = Outages()
 
     def now(self) -> datetime:
         """The time by Airflow's clock, or a moment before."""
@@ -234,8 +236,11 @@ class Listings:
             try:
                 changes += await self._listing(dag_id, of_runs, of_tasks)
             except (AirflowDenied, AirflowUnavailable, NotFound) as error:
-                log.warning("airflow_listing_failed", dag_id=dag_id, error=str(error))
+                if self._outages.is_news(dag_id, why := str(error)):
+                    log.warning("airflow_listing_failed", dag_id=dag_id, error=why)
                 changes += Changes(unheard=frozenset({dag_id}))
+            else:
+                self._outages.over(dag_id)
         return changes
 
     async def _listing(self, dag_id: str, of_runs: _Filters | None, of_tasks: _Filters) -> Changes:
@@ -245,15 +250,19 @@ class Listings:
         # runs first: of a run that has ended, the ends of its tasks are then told with it, and
         # nothing else is asked while the results of what the second one shows are read.
         runs: list[DagRun] = []
-        unheard: frozenset[str] = frozenset()
+        what, why = ("runs", dag_id), ""
         try:
             if of_runs is not None:
                 runs = await all_pages(read_runs, **of_runs)
+                self._outages.over(what)
         except AirflowUnavailable as error:
             # Most calls wait for a task, and can do without.
-            log.warning("airflow_listing_of_runs_failed", dag_id=dag_id, error=str(error))
-            unheard = frozenset({dag_id})
-        return Changes(runs, await all_pages(read_instances, **of_tasks), unheard)
+            why = str(error)
+        instances = await all_pages(read_instances, **of_tasks)
+        # Only now: where both fail, who asked tells it.
+        if why and self._outages.is_news(what, why):
+            log.warning("airflow_listing_of_runs_failed", dag_id=dag_id, error=why)
+        return Changes(runs, instances, frozenset({dag_id} if why else ()))
 
     async def _page(
         self, model: type[ModelT], operation: Operation, *args: str, **filters: Any

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -246,7 +248,9 @@ class Transport:
         except asyncio.CancelledError:
             # Most often by a deadline. All that wait for an Airflow that hangs end so.
             if time.monotonic() - start >= _LONG:
-                self._breaker.unanswered(proves=proves)
+                self._breaker.unanswered(
+                    "Airflow does not answer: it takes too long", proves=proves
+                )
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:
@@ -317,6 +321,17 @@ def _in_words(error: Exception) -> str:
         # In this order: a connection that takes too long to be made is both.
         case TimeoutError():
             return "it takes too long"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name cannot be resolved"
+        case aiohttp.ClientConnectorCertificateError(
+            certificate_error=ssl.SSLCertVerificationError(verify_message=why)
+        ):
+            # Of a name that does not match, both stand behind a comma.
+            return f"its certificate is not trusted ({why.partition(',')[0]})"
+        case aiohttp.ClientConnectorSSLError(os_error=ssl.SSLError(reason=why)):
+            return f"TLS with it fails ({why})"
+        case aiohttp.ClientConnectorError(errno=int(number)):
+            return f"it cannot be reached ({os.strerror(number)})"
         case aiohttp.ClientConnectorError():
             return "it cannot be reached"
         case _:

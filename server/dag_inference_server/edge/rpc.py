@@ -14,7 +14,14 @@ from typing import Any
 import grpc
 import structlog
 
-from dag_inference.errors import DagInferenceError, GatewayBug, ShuttingDown, Subject
+from dag_inference.errors import (
+    DagInferenceError,
+    DeadlineExceeded,
+    GatewayBug,
+    ServiceError,
+    ShuttingDown,
+    Subject,
+)
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.deadline import Deadline, seconds_left
 from dag_inference_server.edge.status import end, end_of, shortened
@@ -37,6 +44,9 @@ AUDIENCE: ContextVar[Callable[[Mapping[str, str]], None]] = ContextVar(
 
 _MAX_NAME = 300
 """Of any name in the log, in bytes."""
+
+_OURS = (ServiceError, DeadlineExceeded)
+"""Errors whose messages are for who is on call. Those of others may hold a caller's values."""
 
 _CALL_ID = re.compile(r"[!-~]{1,100}")
 
@@ -90,7 +100,8 @@ class Rpc:
         """It has an error."""
         subject = error.subject.to_metadata()
         told = {key: shortened(text, _MAX_NAME) for key, text in subject.items()}
-        self._tell(error.code, {"reason": error.reason, **told})
+        why = shortened(error.message, _MAX_NAME) if isinstance(error, _OURS) else ""
+        self._tell(error.code, {"reason": error.reason, **told}, why)
 
     def left(self) -> None:
         """Its caller went away, or its deadline passed without an answer."""
@@ -99,12 +110,15 @@ class Rpc:
         missed = {"reason": DEADLINE_MISSED} if is_ours else {}
         self._tell(self._deadline.code, missed)
 
-    def _tell(self, code: grpc.StatusCode, more: Mapping[str, str]) -> None:
+    def _tell(self, code: grpc.StatusCode, more: Mapping[str, str], why: str = "") -> None:
         about = {**more, **self._about}
         AUDIENCE.get()(about)
         seconds = round(time.monotonic() - self._start, 3)
         timed = {"stages": self._stages} if self._stages else {}
-        log.info("rpc", code=code.name, method=self._method, **about, **timed, seconds=seconds)
+        told = {"why": why} if why else {}
+        log.info(
+            "rpc", code=code.name, method=self._method, **about, **told, **timed, seconds=seconds
+        )
 
 
 @asynccontextmanager

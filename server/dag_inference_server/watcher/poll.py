@@ -11,6 +11,7 @@ import structlog
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import Listings, NotFound, RunFilter
+from dag_inference_server.outages import Outages
 from dag_inference_server.watcher.observer import WatcherObserver
 from dag_inference_server.watcher.pace import Pace, Rest
 from dag_inference_server.watcher.runs import TrackedRuns
@@ -69,6 +70,7 @@ class Poll:
         self._follows = follows
         self._named = named
         self._every_run = every_run
+        self._outages = Outages()
         self._work = asyncio.Event()
         self._heard_at: float | None = None
 
@@ -95,6 +97,7 @@ class Poll:
             young = [run for run in self._runs.young(now) if self._follows(run)]
             if not young:
                 self._heard_at = None
+                self._outages.over(self._kind)
                 await self._work.wait()
                 window, of_runs = Window(self._listings.now()), Window(self._listings.now())
                 failures, before = 0, None
@@ -153,11 +156,13 @@ class Poll:
                 if run.is_final:
                     self._observer.run_ended(run)
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
-            log.warning("airflow_poll_failed", error=str(error))
+            if self._outages.is_news(self._kind, why := str(error)):
+                log.warning("airflow_poll_failed", error=why)
             return False
         except Exception:
             log.exception("airflow_poll_failed")
             return False
+        self._outages.over(self._kind)
         if not changes.unheard:
             window.looked(now)
             if of_runs:

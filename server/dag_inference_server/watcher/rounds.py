@@ -15,6 +15,7 @@ from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import AirflowApi, Listings, NotFound, RunFilter
 from dag_inference_server.airflow.answers import FINAL_TASK_STATES
 from dag_inference_server.airflow.api import ANY
+from dag_inference_server.outages import Outages
 from dag_inference_server.watcher.observer import WatcherObserver
 from dag_inference_server.watcher.poll import MARGIN
 from dag_inference_server.watcher.runs import TrackedRuns
@@ -27,6 +28,9 @@ _OVERLAP = timedelta(seconds=30)
 
 _SWEEP_EVERY = 5
 """Of so many rounds, one looks for young runs, too."""
+
+_ROUND = "round"
+"""What is told to fail, whichever part of it does."""
 
 _SMALLEST = 10
 """Runs that are read at once while it is not known how many may be."""
@@ -51,6 +55,7 @@ class Rounds:
         self._every = every
         self._observer = observer
         self._asked_if_paused: dict[str, datetime] = {}
+        self._outages = Outages()
 
     async def go_on(self) -> None:
         """Go round, for ever."""
@@ -73,18 +78,21 @@ class Rounds:
         """
         now, chunk, failures = self._listings.now(), _SMALLEST, list[Exception]()
         all_heard = True
-        with _logged(failures):
+        with self._logged(failures):
             chunk = await self._listings.chunk()
         for some in _by_dag(self._runs.old(now), chunk):
-            with _logged(failures):
+            with self._logged(failures):
                 all_heard &= await self._read(some, every_run=sweep)
         if sweep:
             young = (run for run in self._runs.young(now) if run.run is not None)
-            with _logged(failures):
+            with self._logged(failures):
                 some = sorted(young, key=lambda run: run.read_at)[:chunk]
                 all_heard &= await self._read(some, every_run=True)
-            with _logged(failures):
+            with self._logged(failures):
                 all_heard &= await self._ask_if_paused(now, chunk)
+        if sweep and not failures:
+            # Others may have had nothing to ask.
+            self._outages.over(_ROUND)
         return all_heard and not failures
 
     async def _read(self, some: Sequence[TrackedRun], *, every_run: bool) -> bool:
@@ -145,18 +153,18 @@ class Rounds:
                 run.get_stuck()
         return True
 
-
-@contextmanager
-def _logged(failures: list[Exception]) -> Iterator[None]:
-    """Nothing that Airflow says may end the rounds."""
-    try:
-        yield
-    except (AirflowUnavailable, AirflowDenied, NotFound) as error:
-        failures.append(error)
-        log.warning("airflow_round_failed", error=str(error))
-    except Exception as error:
-        failures.append(error)
-        log.exception("airflow_round_failed")
+    @contextmanager
+    def _logged(self, failures: list[Exception]) -> Iterator[None]:
+        """Nothing that Airflow says may end the rounds."""
+        try:
+            yield
+        except (AirflowUnavailable, AirflowDenied, NotFound) as error:
+            failures.append(error)
+            if self._outages.is_news(_ROUND, why := str(error)):
+                log.warning("airflow_round_failed", error=why)
+        except Exception as error:
+            failures.append(error)
+            log.exception("airflow_round_failed")
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -6,8 +6,9 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from structlog.testing import capture_logs
 
-from dag_inference.errors import AirflowDenied, AirflowUnavailable
+from dag_inference.errors import AirflowDenied, AirflowUnavailable, Subject
 from dag_inference_server.airflow import Breaker
 
 
@@ -50,6 +51,42 @@ def test_what_cannot_be_read() -> None:
     ask(breaker, AirflowUnavailable("a page"))
 
     assert (breaker.is_up, breaker.is_in_doubt) == (False, True)
+
+
+def test_the_log_has_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That Airflow is away, with what the last failure was; and that it is back, and after what."""
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.0)
+    breaker = Breaker()
+
+    with capture_logs() as lines:
+        for number in range(10):
+            ask(breaker, AirflowUnavailable(f"failure {number}"))
+        away = [*lines]
+        ask(breaker)
+        ask(breaker)
+
+    assert away == [
+        {"event": "airflow_is_away", "error": "failure 4", "log_level": "warning"},
+    ]
+    (back,) = lines[1:]
+    assert (back["event"], back["log_level"]) == ("airflow_is_back", "info")
+    assert back["unanswered_for"] >= 0
+
+
+def test_a_call_that_is_kept_away_is_no_riddle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may have failed since Airflow has become away, which takes time alone."""
+    breaker = Breaker()
+
+    with capture_logs() as lines:
+        for _ in range(10):
+            ask(breaker, AirflowUnavailable("silence"))
+        assert not lines
+        monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.0)
+        for _ in range(3):
+            with pytest.raises(AirflowUnavailable):
+                breaker.check(Subject("dag"))
+
+    assert [line["event"] for line in lines] == ["airflow_is_away"]
 
 
 def test_what_is_told_anybody() -> None:
