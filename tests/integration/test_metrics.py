@@ -361,3 +361,32 @@ async def test_openmetrics_with_the_run_as_exemplar(airflow: FakeAirflow, gatewa
     stages = found.having("dag_inference_stage_seconds_bucket", stage="running", dag_id="dag")
     assert sum(sample.value for sample in stages if sample.labels["le"] == "+Inf") == 1
     assert not [sample for sample in stages if sample.exemplar]
+
+
+async def test_the_run_of_a_call_that_failed_as_exemplar(
+    airflow: FakeAirflow, gateway: Gateway
+) -> None:
+    """If Airflow has shown it: a caller can ask for any."""
+    dag = airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="fails"), timeout=5))
+    for run_id in ("nope", ours("1")):
+        wait = pb.WaitRequest(dag_id="fails", run_id=run_id)
+        await failure(gateway.stub.Wait(wait, timeout=5))
+
+    _, _, text = await get(gateway, "/metrics", Accept=OPENMETRICS)
+    parse: Any = openmetrics
+    found = Scraped(parse(text))
+
+    calls = {
+        outcome: [*found.having("dag_inference_calls_total", outcome=outcome)]
+        for outcome in ("TASK_FAILED", "RUN_NOT_OURS", "RUN_NOT_FOUND")
+    }
+    told = {
+        outcome: [sample.exemplar and sample.exemplar.labels for sample in samples]
+        for outcome, samples in calls.items()
+    }
+    assert told == {
+        "TASK_FAILED": [{"run_id": dag.made[0].run_id}],
+        "RUN_NOT_OURS": [None],
+        "RUN_NOT_FOUND": [None],
+    }

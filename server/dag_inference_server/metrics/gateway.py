@@ -187,9 +187,10 @@ class GatewayMetrics:
 
     def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
         """A call has an error, after so long if it had a run."""
-        # Only a DAG of which a run was seen is known to exist: anybody can make names up.
-        label = self._label(dag_id, is_real=error.subject.run_state is not None)
-        exemplar = _exemplar(self._trace_id(), error.subject.run_id)
+        # Only a run that was seen is known to exist, and its DAG: anybody can make names up.
+        is_real = error.subject.run_state is not None
+        label = self._label(dag_id, is_real=is_real)
+        exemplar = _exemplar(self._trace_id(), error.subject.run_id if is_real else None)
         self._ended(label, error.reason).inc(exemplar=exemplar)
         if took is not None:
             self._time_to_result(label, error.reason).observe(took.total_seconds(), exemplar)
