@@ -128,6 +128,9 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     assert lines["failed"]["task_id"] == "predict"
     stages = {"admission", "trigger", "queued", "running", "detection", "value_read"}
     assert lines["ok"]["stages"].keys() >= stages | {"translation", "unattributed"}
+    gone_through = {"admission", "trigger", "queued", "running", "unattributed"}
+    assert lines["failed"]["stages"].keys() == gone_through
+    assert not any("stages" in lines[call_id] for call_id in ("invalid", "list", "left"))
     assert all(line["level"] == "info" and line["seconds"] >= 0 for line in lines.values())
     tcp = psutil.Process().net_connections("tcp")
     connected = [c for c in tcp if c.status == psutil.CONN_ESTABLISHED]

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog
 from grpc import StatusCode
 
 from collector import QUICKLY, TRACE, Collector, attributes, collecting, traced
@@ -159,6 +160,58 @@ async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector,
     }
     expected = {"a": 0, "b": 0, "c": 2, "d": 0}
     assert {name: span.status.code for name, span in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("dag", "expected"),
+    [
+        (Dag("fails", script=[steps.fail("predict")]), {"queued", "running"}),
+        (Dag("runs", script=[steps.begin("predict")]), {"queued", "running"}),
+        (Dag("parked"), {"queued"}),
+    ],
+    ids=["a task that fails", "a task that runs", "a queued run"],
+)
+async def test_the_stages_of_a_call_that_fails(
+    airflow: FakeAirflow,
+    collector: tuple[Collector, str],
+    monkeypatch: pytest.MonkeyPatch,
+    dag: Dag,
+    expected: set[str],
+) -> None:
+    """Are those that its line in the log has: what is over, and what is under way until now."""
+    spans, endpoint = collector
+    airflow.add(dag)
+    request = pb.InvokeRequest(dag_id=dag.dag_id)
+    written = structlog.testing.CapturingLogger()
+    monkeypatch.setattr("dag_inference_server.edge.rpc.log", written)
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        await gateway.ready()
+        await failure(gateway.stub.Invoke(request, timeout=2, metadata=traced()))
+        span, stages = await spans.call()
+
+    assert stages.keys() == {"admission", "trigger"} | expected
+    (line,) = [told.kwargs for told in written.calls]
+    assert line["stages"].keys() - {"unattributed"} == stages.keys()
+    for name, stage in stages.items():
+        # By the gateway's clock, which here is Airflow's, too.
+        assert span.start_time_unix_nano - 5e6 <= stage.start_time_unix_nano, name
+        assert stage.end_time_unix_nano <= span.end_time_unix_nano + 5e6, name
+        took = (stage.end_time_unix_nano - stage.start_time_unix_nano) / 1e9
+        assert took == pytest.approx(line["stages"][name], abs=0.001), name
+
+
+async def test_the_stages_of_a_call_that_is_refused(
+    airflow: FakeAirflow, collector: tuple[Collector, str]
+) -> None:
+    """It was admitted at most."""
+    spans, endpoint = collector
+    airflow.add(Dag("paused", is_paused=True))
+    async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
+        request = pb.InvokeRequest(dag_id="paused")
+        await failure(gateway.stub.Invoke(request, timeout=5, metadata=traced()))
+        _, stages = await spans.call()
+
+    assert stages.keys() == {"admission"}
 
 
 async def test_what_is_no_call(airflow: FakeAirflow, collector: tuple[Collector, str]) -> None:

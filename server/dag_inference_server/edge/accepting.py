@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from dag_inference_server.edge.rpc import Rpc
-from dag_inference_server.invocation.call import Accepted
+from dag_inference_server.invocation.call import Accepted, Timing
 from dag_inference_server.let_go import let_go
 from dag_inference_server.watcher import Snapshot
 
@@ -32,6 +32,10 @@ class Quiet:
 
     def changed(self, snapshot: Snapshot) -> None:
         """Something of the run has changed."""
+
+    def failed(self, timing: Timing) -> None:
+        """The call ends with an error."""
+        self._told.timed(timing)
 
 
 async def accept(context: grpc.aio.ServicerContext[Any, Any], told: Rpc, run_id: str) -> None:

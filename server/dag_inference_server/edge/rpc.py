@@ -24,8 +24,10 @@ from dag_inference.errors import (
 )
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.deadline import Deadline, seconds_left
+from dag_inference_server.edge.responses import timing as message_of
 from dag_inference_server.edge.status import end, end_of, shortened
 from dag_inference_server.invocation.admission import RETRY_AFTER
+from dag_inference_server.invocation.call import Timing
 from dag_inference_server.invocation.observer import DEADLINE_MISSED
 from dag_inference_server.let_go import let_go
 
@@ -84,6 +86,10 @@ class Rpc:
             for field, span in timing.ListFields()
             if field.name != "total"
         }
+
+    def timed(self, timing: Timing) -> None:
+        """Take in where the time went of a call that gets no answer."""
+        self.answered(message_of(timing))
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -160,5 +160,6 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
         return EventStream(
             self._responses,
             lambda run_id: accept(context, told, run_id),
+            told.timed,
             heartbeat_interval=self._heartbeat_interval,
         )

@@ -12,7 +12,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.airflow import DagRun, TaskInstance
 from dag_inference_server.edge.responses import Responses, run_state, task_instance
 from dag_inference_server.edge.wire import Answer
-from dag_inference_server.invocation.call import Accepted
+from dag_inference_server.invocation.call import Accepted, Timing
 from dag_inference_server.together import abandon
 from dag_inference_server.watcher import Snapshot
 
@@ -30,6 +30,7 @@ class EventStream:
         self,
         responses: Responses,
         send_run_id: Callable[[str], Awaitable[None]],
+        failed: Callable[[Timing], None],
         *,
         heartbeat_interval: float,
     ) -> None:
@@ -38,10 +39,12 @@ class EventStream:
         Args:
             responses: Makes the messages.
             send_run_id: Sends the run id ahead of every event.
+            failed: Is told where the time of a call went that ends with an error.
             heartbeat_interval: Seconds that the stream may be quiet.
         """
         self._responses = responses
         self._send_run_id = send_run_id
+        self._failed = failed
         self._heartbeat_interval = heartbeat_interval
         self._news = asyncio.Event()
         self._accepted: Accepted | None = None
@@ -59,6 +62,10 @@ class EventStream:
         """Something of the run has changed."""
         self._snapshot = snapshot
         self._news.set()
+
+    def failed(self, timing: Timing) -> None:
+        """The call ends with an error, which `events` raises."""
+        self._failed(timing)
 
     async def events(
         self, work: Coroutine[Any, Any, Answer[pb.InvokeResponse]]

@@ -120,16 +120,18 @@ class ResultReference:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the time of a call went; `None` for what is not known."""
+    """Where the time of a call went; `None` for what is not known, or was not reached."""
 
     admission: timedelta
-    trigger: timedelta
+    trigger: timedelta | None
     queued: timedelta | None
     running: timedelta | None
     detection: timedelta | None
-    value_read: timedelta
-    unattributed: timedelta
+    value_read: timedelta | None
+    unattributed: timedelta | None
     total: timedelta
+    ended_at: datetime | None
+    """When the last of Airflow's own stages had ended, by its clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,6 @@ class Outcome:
     """`None` when only references were asked for."""
     references: tuple[ResultReference, ...]
     timing: Timing
-    ended_at: datetime | None = None
-    """When the last result task had ended, by Airflow's clock; `None` if it does not say."""
     bytes_read: int = 0
     """How much JSON the result was, as Airflow handed it over."""
 
@@ -164,3 +164,6 @@ class Listener(Protocol):
 
     def changed(self, snapshot: Snapshot) -> None:
         """Something of the run has changed. The newest snapshot replaces all before it."""
+
+    def failed(self, timing: Timing) -> None:
+        """The call ends with an error, and this is where its time went."""

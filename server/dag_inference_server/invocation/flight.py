@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from dag_inference.errors import Subject
-from dag_inference_server.airflow import DagRun
-from dag_inference_server.invocation.call import Call, Listener, Wanted
-from dag_inference_server.invocation.stopwatch import Stopwatch
+from dag_inference.errors import DagInferenceError, Subject
+from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.invocation.call import Call, Listener, Timing, Wanted
+from dag_inference_server.invocation.stopwatch import Stopwatch, last_end
+from dag_inference_server.watcher import Follower
 
 TRIGGERING, WAITING, ANSWERING = STAGES = ("triggering", "waiting", "answering")
 """What a call waits for: its run, the result, the reading of it."""
@@ -27,6 +28,12 @@ class Flight:
     """The run, once it is known to exist."""
     run: DagRun | None = None
     """The run as last seen; `None` until it was."""
+    follower: Follower | None = None
+    """Its view of the run, from before Airflow is asked for that."""
+    has_looked: bool = False
+    """Whether it was just looked up which tasks have started, which polls tell streams alone."""
+    results: tuple[TaskInstance, ...] = ()
+    """What holds the result, once it is there."""
     patience: asyncio.Timeout = field(init=False)
     """Ends the call when its caller's patience ends."""
     asked_for: str | None = None
@@ -83,6 +90,36 @@ class Flight:
         """What an error of this call is about, as far as it is known."""
         state = self.run.state if self.run else None
         return Subject(self.wanted.dag_id, self.run_id, state)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether a task of its run is known to have started."""
+        seen = self.follower.look().instances if self.follower else {}
+        return any(instance.start_date for instance in seen.values())
+
+    def named_by(self, error: DagInferenceError) -> TaskInstance | None:
+        """The task instance that an error of this call names, if it is known."""
+        if self.follower is None or error.subject.task_id is None:
+            return None
+        index = error.subject.map_index
+        key = error.subject.task_id, -1 if index is None else index
+        return self.follower.look().instances.get(key)
+
+    def timing(self, error: DagInferenceError) -> Timing:
+        """Where its time went, now that it ends with an error."""
+        if self.follower is None or self.run is None:
+            return self.stopwatch.so_far(None, (), None, sees_starts=False)
+        seen, culprit = self.follower.look(), self.named_by(error)
+        ended_at = culprit.end_date if culprit else None
+        return self.stopwatch.so_far(
+            self.run,
+            seen.instances.values(),
+            ended_at or last_end(self.run, self.results),
+            sees_starts=self.listener.every_state
+            or self.has_looked
+            or self.run.is_final
+            or seen.stuck,
+        )
 
     @property
     def took(self) -> timedelta | None:

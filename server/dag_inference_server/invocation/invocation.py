@@ -171,11 +171,10 @@ class Invocations:
 
     async def _observed(self, flight: Flight, work: Awaitable[T]) -> T:
         """Do the work, and tell how it ends if it gives no answer."""
-        dag_id = flight.wanted.dag_id
         try:
             return await work
         except DagInferenceError as error:
-            self._observer.failed(dag_id, error, flight.took)
+            self._failed(flight, error)
             raise
         except asyncio.CancelledError:
             # Whoever waits longer than we do has not gone away: our answer is late.
@@ -183,9 +182,13 @@ class Invocations:
             self._observer.unanswered(flight.subject, why)
             raise
         except Exception:
-            bug = GatewayBug("the log says more", subject=flight.subject)
-            self._observer.failed(dag_id, bug, flight.took)
+            self._failed(flight, GatewayBug("the log says more", subject=flight.subject))
             raise
+
+    def _failed(self, flight: Flight, error: DagInferenceError) -> None:
+        timing = flight.timing(error)
+        flight.listener.failed(timing)
+        self._observer.failed(flight.wanted.dag_id, error, flight.took, timing)
 
     async def cancel(self, cancellation: Cancellation) -> DagRun:
         """End a run, and give it as it is then.
@@ -235,6 +238,7 @@ class Invocations:
                 call.dag_id, run_id, every_state=flight.listener.every_state
             ) as follower,
         ):
+            flight.follower = follower
             flight.stopwatch.admitted()
             making = self._maker.make(flight, run_id, follower, attendee)
             if call.cancel_on_deadline or call.cancel_on_disconnect:
@@ -271,7 +275,7 @@ class Invocations:
             ) as follower,
         ):
             attendee.own()
-            flight.run_id = run_id
+            flight.run_id, flight.follower = run_id, follower
             flight.stopwatch.admitted()
             try:
                 flight.run = await self._watcher.refresh(follower, dag_id, run_id)

@@ -55,13 +55,18 @@ class Overdue:
     async def _look(self, flight: Flight, run_id: str) -> None:
         """See where the run stands: that it has started is no news that a unary call asks for.
 
-        Where too many look, the state as last seen has to do.
+        Nor is that a task has, which tells what its time went into. Where too many look, the state
+        as last seen has to do.
         """
         if not flight.wanted.last_look or self._last_looks.locked():
             return
+        where = (flight.wanted.dag_id, run_id)
         with suppress(TimeoutError, DagInferenceError, NotFound):
             async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
-                flight.run = await self._api.run(flight.wanted.dag_id, run_id)
+                flight.run = await self._api.run(*where)
+                if flight.run.state != "queued" and flight.follower and not flight.has_started:
+                    flight.follower.learn(instances=await self._api.task_instances(*where))
+                flight.has_looked = True
 
     def _look_whether_queued(self, run: DagRun, stopwatch: Stopwatch) -> None:
         """Find out, when the caller has its answer, whether its run was still queued then.

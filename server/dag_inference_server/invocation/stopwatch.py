@@ -18,8 +18,8 @@ class Stopwatch:
         self._start = time.monotonic()
         self.arrived_at = datetime.now(UTC)
         """By our clock."""
-        self._admitted = self._start
-        self._accepted = self._start
+        self._admitted: float | None = None
+        self._accepted: float | None = None
         self._known: float | None = None
         self._ahead = timedelta(0)
         """How far Airflow's clock is ahead of ours, at least; negative if it is behind."""
@@ -41,7 +41,7 @@ class Stopwatch:
                 two moments of ours, then. That tells clocks apart that differ by more.
         """
         self._accepted = time.monotonic()
-        if queued_at is not None:
+        if queued_at is not None and self._admitted is not None:
             earliest, latest = self._ours(self._admitted), self._ours(self._accepted)
             self._ahead = queued_at - min(max(queued_at, earliest), latest)
 
@@ -65,16 +65,62 @@ class Stopwatch:
             instances: All known instances of the run.
         """
         now = time.monotonic()
-        admission = timedelta(seconds=self._admitted - self._start)
-        trigger = timedelta(seconds=self._accepted - self._admitted)
+        first, last = _first_start(instances), last_end(run, results)
+        known_at = None if self._known is None else self._theirs(self._known)
+        return self._timing(
+            now,
+            queued=self._between(run.queued_at, first),
+            running=self._between(first, last),
+            detection=self._between(last, known_at),
+            value_read=timedelta(seconds=now - (self._known or now)),
+            ended_at=last,
+        )
+
+    def so_far(
+        self,
+        run: DagRun | None,
+        instances: Iterable[TaskInstance],
+        ended_at: datetime | None,
+        *,
+        sees_starts: bool,
+    ) -> Timing:
+        """The stages up to an error: those that are over, and what is under way ends now.
+
+        Args:
+            run: The run; `None` if Airflow has shown none.
+            instances: All known instances of the run.
+            ended_at: When that had ended what the error is about; `None` if nothing has.
+            sees_starts: Whether it would be known by now if a task had started. If not, the run
+                was queued until its own start, if that is known, and then nobody knows.
+        """
+        now = time.monotonic()
+        first, last = _first_start(instances), ended_at or self._theirs(now)
+        if run is None:
+            return self._timing(now)
+        started = first or (last if sees_starts else run.start_date)
+        return self._timing(
+            now,
+            queued=self._between(run.queued_at, started),
+            running=self._between(first, last),
+            ended_at=last if first else started,
+        )
+
+    def _timing(
+        self,
+        now: float,
+        *,
+        queued: timedelta | None = None,
+        running: timedelta | None = None,
+        detection: timedelta | None = None,
+        value_read: timedelta | None = None,
+        ended_at: datetime | None = None,
+    ) -> Timing:
+        """The gateway's own stages beside Airflow's, and what is left of the whole."""
+        admitted = now if self._admitted is None else self._admitted
+        accepted = now if self._accepted is None else self._accepted
+        admission = timedelta(seconds=admitted - self._start)
+        trigger = None if self._admitted is None else timedelta(seconds=accepted - admitted)
         total = timedelta(seconds=now - self._start)
-        value_read = timedelta(seconds=now - (self._known or now))
-        first = min((i.start_date for i in instances if i.start_date), default=None)
-        last = last_end(run, results)
-        queued = self._between(run.queued_at, first)
-        running = self._between(first, last)
-        known_at = None if self._known is None else self._ours(self._known) + self._ahead
-        detection = self._between(last, known_at)
         stages = (admission, trigger, queued, running, detection, value_read)
         spent = sum((stage for stage in stages if stage), timedelta(0))
         return Timing(
@@ -84,9 +130,15 @@ class Stopwatch:
             running=running,
             detection=detection,
             value_read=value_read,
-            unattributed=max(total - spent, timedelta(0)),
+            # What is refused before it is asked for leaves nothing.
+            unattributed=None if trigger is None else max(total - spent, timedelta(0)),
             total=total,
+            ended_at=ended_at,
         )
+
+    def _theirs(self, moment: float) -> datetime:
+        """A moment as a stamp by Airflow's clock, as far as that is known."""
+        return self._ours(moment) + self._ahead
 
     def _ours(self, moment: float) -> datetime:
         """A moment as a stamp by our clock."""
@@ -100,6 +152,10 @@ class Stopwatch:
         if start is None or end is None:
             return None
         return max(end - max(start, self.arrived_at + self._ahead), timedelta(0))
+
+
+def _first_start(instances: Iterable[TaskInstance]) -> datetime | None:
+    return min((i.start_date for i in instances if i.start_date), default=None)
 
 
 def last_end(run: DagRun, results: Iterable[TaskInstance]) -> datetime | None:

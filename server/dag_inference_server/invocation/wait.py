@@ -39,7 +39,6 @@ from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.interventions import ended_by_hand
 from dag_inference_server.invocation.reading import Reader
 from dag_inference_server.invocation.report import FailureReports
-from dag_inference_server.invocation.stopwatch import last_end
 from dag_inference_server.invocation.verdict import (
     Ended,
     Lost,
@@ -98,7 +97,7 @@ class Wait:
             try:
                 outcome = await self._judge(snapshot)
             except _Moved:
-                outcome = None
+                self.flight.results, outcome = (), None
             except NotFound:
                 # Of the run, or of what was just seen in it.
                 await self._read_run()
@@ -144,7 +143,7 @@ class Wait:
             _Moved: They were not: a task that starts again first deletes its value, which
                 then reads as null, and a mapped one may be expanded anew.
         """
-        instances = ready.instances
+        instances = self.flight.results = ready.instances
         self.flight.stopwatch.known()
         if ready.empty:
             await self._check_empty()
@@ -306,9 +305,7 @@ class Wait:
 
     async def _reported(self, error: DagInferenceError) -> DagInferenceError:
         """The error with all that there is to tell of the task that it names."""
-        task_id, map_index = error.subject.task_id, error.subject.map_index
-        named = (task_id or "", -1 if map_index is None else map_index)
-        instance = self.follower.look().instances.get(named)
+        instance = self.flight.named_by(error)
         return await self.reports.complete(error, instance, time_left=self.flight.time_left)
 
     async def _events(self) -> list[Event] | None:
@@ -359,8 +356,7 @@ class Wait:
         references = tuple(ResultReference(i.task_id, i.map_index) for i in instances)
         known = self.follower.look().instances.values()
         timing = self.flight.stopwatch.timing(run, instances, known)
-        ended_at = last_end(run, instances)
-        return Outcome(run, result, references, timing, ended_at, self.reader.bytes_read)
+        return Outcome(run, result, references, timing, self.reader.bytes_read)
 
     @property
     def _run(self) -> DagRun:

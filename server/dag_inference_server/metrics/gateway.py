@@ -148,14 +148,12 @@ class GatewayMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
         # Without the result, which may be large.
-        told = outcome.run, outcome.timing, outcome.ended_at
-        self.later(self._answered, *told, translation, self._trace_id())
+        self.later(self._answered, outcome.run, outcome.timing, translation, self._trace_id())
 
     def _answered(
         self,
         run: DagRun,
         timing: Timing,
-        ended_at: datetime | None,
         translation: timedelta,
         trace_id: str | None,
     ) -> None:
@@ -179,13 +177,19 @@ class GatewayMetrics:
         self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
-        if not run.is_final and ended_at and timing.detection is not None:
-            answered_at = ended_at + timing.detection + timing.value_read
+        if not run.is_final and timing.ended_at and timing.detection is not None:
+            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
             self._early[run.dag_id, run.run_id] = answered_at
             if len(self._early) > _MAX_EARLY:
                 self._early.popitem(last=False)
 
-    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
+    def failed(
+        self,
+        dag_id: str,
+        error: DagInferenceError,
+        took: timedelta | None,
+        timing: Timing | None = None,
+    ) -> None:
         """A call has an error, after so long if it had a run."""
         # Only a run that was seen is known to exist, and its DAG: anybody can make names up.
         is_real = error.subject.run_state is not None

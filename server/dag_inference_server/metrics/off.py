@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from dag_inference.errors import DagInferenceError, Subject
 from dag_inference_server.airflow import DagRun
-from dag_inference_server.invocation.call import Outcome
+from dag_inference_server.invocation.call import Outcome, Timing
 from dag_inference_server.metrics.looking import Now
 
 
@@ -19,7 +19,13 @@ class NoMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """Nothing."""
 
-    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
+    def failed(
+        self,
+        dag_id: str,
+        error: DagInferenceError,
+        took: timedelta | None,
+        timing: Timing | None = None,
+    ) -> None:
         """Nothing."""
 
     def unanswered(self, subject: Subject, why: str) -> None:

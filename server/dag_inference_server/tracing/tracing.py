@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import version
 
 from opentelemetry import trace
@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from dag_inference.errors import DagInferenceError, Subject
-from dag_inference_server.invocation.call import Outcome
+from dag_inference_server.invocation.call import Outcome, Timing
 
 _EXPORT_TIMEOUT = 5
 """Seconds for one batch of spans."""
@@ -66,28 +66,42 @@ class Tracing:
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer: its stages become spans."""
-        span, run, timing = trace.get_current_span(), outcome.run, outcome.timing
-        if not isinstance(span, RecordedSpan):
-            return
-        span.set_attribute("dag_inference.run_state", run.state)
-        stages = _Stages(span)
-        now = time.time()
-        read = now - translation.total_seconds()
-        arrived = read - timing.total.total_seconds()
-        stages.add("admission", arrived, timing.admission)
-        stages.add("trigger", arrived + timing.admission.total_seconds(), timing.trigger)
-        stages.add("value_read", read - timing.value_read.total_seconds(), timing.value_read)
-        stages.add("translation", read, translation)
-        if outcome.ended_at is not None:
-            _add_airflows(stages, outcome, outcome.ended_at)
-        for stage in stages.spans:
-            self._batches.on_end(stage)
+        span = trace.get_current_span()
+        if isinstance(span, RecordedSpan):
+            span.set_attribute("dag_inference.run_state", outcome.run.state)
+            self._tell(span, outcome.timing, translation)
 
-    def failed(self, dag_id: str, error: DagInferenceError, took: timedelta | None) -> None:
-        """A call has an error, which its RPC tells."""
+    def failed(
+        self,
+        dag_id: str,
+        error: DagInferenceError,
+        took: timedelta | None,
+        timing: Timing | None = None,
+    ) -> None:
+        """A call has an error, which its RPC tells: its stages become spans, too."""
+        span = trace.get_current_span()
+        if timing is not None and isinstance(span, RecordedSpan):
+            self._tell(span, timing, None)
 
     def unanswered(self, subject: Subject, why: str) -> None:
         """A call ends without an answer, which its RPC tells."""
+
+    def _tell(self, span: RecordedSpan, timing: Timing, translation: timedelta | None) -> None:
+        """Tell of a call's stages, of which the translation, if any, is the last."""
+        stages = _Stages(span)
+        read = stages.add_until("translation", time.time(), translation)
+        stages.add_until("value_read", read, timing.value_read)
+        arrived = read - timing.total.total_seconds()
+        stages.add("admission", arrived, timing.admission)
+        stages.add("trigger", arrived + timing.admission.total_seconds(), timing.trigger)
+        if timing.ended_at is not None:
+            # By Airflow's own stamps, and so by its clock.
+            ended = timing.ended_at.timestamp()
+            stages.add("detection", ended, timing.detection)
+            started = stages.add_until("running", ended, timing.running)
+            stages.add_until("queued", started, timing.queued)
+        for stage in stages.spans:
+            self._batches.on_end(stage)
 
     async def close(self) -> None:
         """Send what is left, if somebody takes it soon; nothing of it goes on behind the end."""
@@ -146,17 +160,11 @@ class _Stages:
             )
         )
 
-
-def _add_airflows(stages: _Stages, outcome: Outcome, ended_at: datetime) -> None:
-    """Airflow's stages, by its own stamps, and so by its clock."""
-    timing, ended = outcome.timing, ended_at.timestamp()
-    stages.add("detection", ended, timing.detection)
-    if timing.running is not None:
-        ran_from = ended - timing.running.total_seconds()
-        stages.add("running", ran_from, timing.running)
-        if timing.queued is not None:
-            queued_from = ran_from - timing.queued.total_seconds()
-            stages.add("queued", queued_from, timing.queued)
+    def add_until(self, name: str, end: float, took: timedelta | None) -> float:
+        """Add one by its end; gives when it began."""
+        start = end if took is None else end - took.total_seconds()
+        self.add(name, start, took)
+        return start
 
 
 def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Context | None:

@@ -45,6 +45,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture
+def make(make_run: MakeRun, make_instance: MakeInstance) -> tuple[MakeRun, MakeInstance]:
+    """Both."""
+    return make_run, make_instance
+
+
 def seconds(timing: object) -> dict[str, float | None]:
     """A timing in seconds."""
     stages = ("trigger", "queued", "running", "detection", "value_read", "unattributed", "total")
@@ -57,6 +63,7 @@ def test_the_stages_add_up_to_the_whole(
 ) -> None:
     """Triggered, queued, run, noticed, read; and what none of them explains."""
     watch = Stopwatch()
+    watch.admitted()
     clock.seconds = 0.5
     watch.accepted()
     clock.seconds = 9
@@ -85,6 +92,7 @@ def test_the_stages_add_up_to_the_whole(
 def test_what_is_not_known_is_left_out(clock: Clock, make_run: MakeRun) -> None:
     """A run that never started a task has no stages, only a whole."""
     watch = Stopwatch()
+    watch.admitted()
     clock.seconds = 4
     watch.accepted()
     clock.seconds = 5
@@ -194,6 +202,7 @@ def test_no_stage_is_negative_whatever_the_clocks(
 ) -> None:
     """Airflow's hosts and ours need not agree on the time; nor need two workers."""
     watch = Stopwatch()
+    watch.admitted()
     clock.seconds = 1
     watch.accepted()
     watch.known()
@@ -205,3 +214,94 @@ def test_no_stage_is_negative_whatever_the_clocks(
 
     assert all(span is not None and span >= 0 for span in seconds(timing).values())
     assert timing.total == timedelta(seconds=2)
+
+
+def test_an_error_before_the_run_is_asked_for(clock: Clock) -> None:
+    """All was admission, and nothing is left of it."""
+    watch = Stopwatch()
+    clock.seconds = 2
+
+    timing = watch.so_far(None, [], None, sees_starts=False)
+
+    assert timing.admission == timing.total == timedelta(seconds=2)
+    assert {span for stage, span in seconds(timing).items() if stage != "total"} == {None}
+
+
+def test_an_error_before_there_is_a_run(clock: Clock) -> None:
+    """The trigger is under way, and ends now."""
+    watch = Stopwatch()
+    clock.seconds = 0.5
+    watch.admitted()
+    clock.seconds = 3
+
+    timing = watch.so_far(None, [], None, sees_starts=False)
+
+    assert timing.admission == timedelta(seconds=0.5)
+    assert seconds(timing) == {
+        "trigger": 2.5,
+        "queued": None,
+        "running": None,
+        "detection": None,
+        "value_read": None,
+        "unattributed": 0,
+        "total": 3,
+    }
+
+
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ((None, None), (8, None, 0)),
+        ((4, None), (3, 5, 0)),
+        ((4, 6), (3, 2, 3)),
+    ],
+    ids=["nothing has started", "a task runs", "a task has failed"],
+)
+def test_an_error_of_a_run(
+    clock: Clock,
+    make: tuple[MakeRun, MakeInstance],
+    skew: float,
+    stamps: tuple[float | None, float | None],
+    expected: tuple[float, float | None, float],
+) -> None:
+    """Of Airflow's stages those that are over, and the one that is under way, by its clock."""
+    make_run, make_instance = make
+    started, ended = (None if stamp is None else at(stamp + skew) for stamp in stamps)
+    watch = Stopwatch()
+    clock.seconds = 1
+    # In no time, so that it is known exactly how clocks differ.
+    watch.admitted()
+    watch.accepted(at(1 + skew))
+    clock.seconds = 9
+    task = make_instance("a", "running", start_date=started, end_date=ended)
+
+    timing = watch.so_far(
+        make_run("running", queued_at=at(1 + skew)), [task], ended, sees_starts=True
+    )
+
+    told = seconds(timing)
+    assert (told["queued"], told["running"], told["unattributed"]) == expected
+    assert timing.ended_at == (ended or at(9 + skew))
+
+
+@pytest.mark.parametrize(("started", "queued", "left"), [(None, None, 8), (3, 2, 6)])
+def test_an_error_of_a_run_whose_tasks_are_not_seen_to_start(
+    clock: Clock,
+    make_run: MakeRun,
+    started: float | None,
+    queued: float | None,
+    left: float,
+) -> None:
+    """It was queued until it started itself, as far as that is known; the rest is nobody's."""
+    watch = Stopwatch()
+    watch.admitted()
+    clock.seconds = 1
+    watch.accepted(at(1))
+    clock.seconds = 9
+    run = make_run("running", queued_at=at(1), start_date=None if started is None else at(started))
+
+    timing = watch.so_far(run, [], None, sees_starts=False)
+
+    told = seconds(timing)
+    assert (told["queued"], told["running"], told["unattributed"]) == (queued, None, left)

@@ -15,7 +15,7 @@ from dag_inference_server.edge.status import shortened
 from dag_inference_server.edge.wire import Answer
 from dag_inference_server.inference import open_inference_pb2 as pb
 from dag_inference_server.invocation.admission import RETRY_AFTER
-from dag_inference_server.invocation.call import Accepted, Listener
+from dag_inference_server.invocation.call import Accepted, Listener, Timing
 from dag_inference_server.together import abandon
 from dag_inference_server.watcher import Snapshot
 
@@ -35,7 +35,7 @@ Infer: TypeAlias = Callable[
 
 
 class _Logs:
-    """The listener of one request: only the log learns of the run early."""
+    """The listener of one request: only the log learns of what is on the way."""
 
     every_state = False
 
@@ -47,6 +47,9 @@ class _Logs:
 
     def changed(self, snapshot: Snapshot) -> None:
         pass
+
+    def failed(self, timing: Timing) -> None:
+        self._told.timed(timing)
 
 
 class InferStream:
