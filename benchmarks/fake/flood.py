@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import worker
 from benchmarks.calls import connections
 from benchmarks.fake.burst import OK, outcome
+from benchmarks.fake.throughput import CONF
 from benchmarks.samples import p50, p99
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
@@ -115,7 +116,7 @@ class _Seen:
     async def call(self, stub: Any, dag_id: str) -> Any:
         """Make one call, and wait for its end."""
         start = time.monotonic()
-        call = stub.Invoke(pb.InvokeRequest(dag_id=dag_id), timeout=60)
+        call = stub.Invoke(pb.InvokeRequest(dag_id=dag_id, conf=CONF), timeout=60)
         found = await outcome(call)
         self.outcomes[found] += 1
         now = time.monotonic()

@@ -20,7 +20,7 @@ _TIMES = 5
 
 _PLACES = 32
 """Calls that keep the gateway's core busy. More of them only wait for each other, and refusals wait
-for them all."""
+for them all, which the case with more shows."""
 
 NOTE = """The peak: as many callers as there are places (MAX_CALLS), each with one call after the
 other. Where runs take a second, they bound it, as with every real Airflow; against a fake Airflow
@@ -53,12 +53,14 @@ class _Case:
     flood: Flooding
     has_bar: bool = True
     places: int = _PLACES
+    """`MAX_CALLS`, and as many callers make the peak."""
 
 
 _CASES = (
     _Case("the DAG, a second long", LASTING, "at their own pace", _at_pace, places=50),
-    _Case("the gateway's core", ANSWERED, "as told", _as_told),
-    _Case("the gateway's core", ANSWERED, "at their own pace", _at_pace, has_bar=False),
+    _Case(f"the gateway's core, {_PLACES} calls", ANSWERED, "as told", _as_told),
+    _Case("the gateway's core, 50 calls", ANSWERED, "as told", _as_told, False, 50),
+    _Case(f"the gateway's core, {_PLACES} calls", ANSWERED, "at their own pace", _at_pace, False),
 )
 
 

@@ -30,6 +30,10 @@ CONNECTIONS: int = Settings.model_fields["airflow_connections"].default
 _WARM_UP = 2
 """Seconds."""
 
+CONF = Struct()
+"""Of every call whose rate is measured."""
+CONF.update({"n": 1, "text": "sepal", "numbers": [6.1, 2.8, 4.7, 1.2]})
+
 COLUMNS = (
     "",
     "calls /s",
@@ -99,9 +103,7 @@ async def calls_per_second(
     warm_up: float = _WARM_UP,
 ) -> Rate:
     """Keep some calls in flight for a while, after so many seconds that do not count."""
-    conf = Struct()
-    conf.update({"n": 1, "text": "sepal", "numbers": [6.1, 2.8, 4.7, 1.2]})
-    request = pb.InvokeRequest(dag_id=dag_id, conf=conf)
+    request = pb.InvokeRequest(dag_id=dag_id, conf=CONF)
     answered, told = 0, asyncio.Event()
 
     async def repeat(channel: grpc.aio.Channel) -> None:

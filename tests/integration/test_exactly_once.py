@@ -79,6 +79,32 @@ async def test_no_answer_at_all(
         assert "the same call again would make a second one" in named[2]
 
 
+async def test_no_answer_and_then_a_refusal(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Airflow refuses the repeat of a trigger that it has taken: the run is named all the same."""
+    await gateway.ready()
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.TRIGGER)
+    airflow.faults.add(faults.lost(), Kind.TRIGGER, times=1)
+    dag = airflow.add(Dag("dag"))
+
+    failed = await failure(gateway.stub.Invoke(call(), timeout=5))
+
+    (run,) = dag.made
+    assert failed.reason == "AIRFLOW_DENIED"
+    assert f"; run {run.run_id} may exist or not; " in failed.message
+    assert failed.metadata == {"dag_id": "dag"}
+
+
+async def test_a_refusal_alone(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """There is no run that may exist."""
+    airflow.faults.add(faults.refused(403, "Forbidden"), Kind.TRIGGER)
+    airflow.add(Dag("dag"))
+
+    failed = await failure(gateway.stub.Invoke(call(), timeout=5))
+
+    assert failed.reason == "AIRFLOW_DENIED"
+    assert failed.message == "Airflow forbids the gateway's account: Forbidden"
+
+
 async def test_no_answer_before_the_trigger(airflow: FakeAirflow, gateway: Gateway) -> None:
     """There is no run that may exist, and no word of one."""
     airflow.add(Dag("dag"))

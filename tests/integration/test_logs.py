@@ -144,7 +144,10 @@ async def test_one_line_a_call(airflow: FakeAirflow, logged: Logged) -> None:
     ids=[""],
 )
 async def test_why_a_call_failed(airflow: FakeAirflow, logged: Logged) -> None:
-    """As its caller was told, where it is the gateway's fault, Airflow's, or a deadline's."""
+    """As its caller was told, where it is the gateway's fault, Airflow's, or a deadline's.
+
+    But for what refuses the account: that may quote the request.
+    """
     for dag_id in ("lost", "away", "denied", "late"):
         airflow.add(Dag(dag_id))
     fails = airflow.add(Dag("fails", script=[steps.fail("predict")]))
@@ -166,7 +169,7 @@ async def test_why_a_call_failed(airflow: FakeAirflow, logged: Logged) -> None:
     call.cancel()
 
     assert fails.made
-    assert found.pop("fails")[1] is None
+    assert found.pop("fails")[1] is found.pop("denied")[1] is None
     assert {dag_id: why for dag_id, (_, why) in found.items()} == {
         dag_id: message for dag_id, (message, _) in found.items()
     }
@@ -330,6 +333,10 @@ async def test_nothing_that_is_nobodys_business(airflow: FakeAirflow, logged: Lo
     airflow.faults.add(faults.refused(503, f"{CANARY}-answer"), Kind.TRIGGER, dag_id="away")
     away = pb.InvokeRequest(dag_id="away", conf_json=conf)
     assert (await failure(logged.stub.Invoke(away, timeout=20))).reason == "AIRFLOW_UNAVAILABLE"
+    airflow.add(Dag("forbidden"))
+    airflow.faults.add(faults.refused(403, f"{CANARY}-answer"), Kind.TRIGGER, dag_id="forbidden")
+    forbidden = pb.InvokeRequest(dag_id="forbidden", conf_json=conf)
+    assert (await failure(logged.stub.Invoke(forbidden, timeout=5))).reason == "AIRFLOW_DENIED"
     other = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}"}}', request_id="again")
     assert (await failure(logged.stub.Invoke(other, timeout=5))).reason == "REQUEST_ID_REUSED"
     bad = pb.InvokeRequest(dag_id="dag", conf_json=f'{{"n": "{CANARY}')

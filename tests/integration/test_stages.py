@@ -148,6 +148,24 @@ async def test_a_deadline_that_passes(
     assert sum(stages.values()) <= line["seconds"] + stages["trigger"] + 0.001
 
 
+async def test_a_task_that_never_ran(airflow: FakeAirflow, calls: Calls) -> None:
+    """One that was failed in the queue was queued until then."""
+    dag = airflow.add(Dag("dag", script=[steps.start()]))
+    calling = asyncio.create_task(calls.line("Invoke", "dag"))
+    (run,) = await eventually(lambda: dag.made)
+    await airflow.polls(5)
+    run.set_state("predict", "failed")
+
+    line = await calling
+
+    assert line["reason"] == "TASK_FAILED"
+    ended, made = run.instance("predict").end_date, run.queued_at
+    assert ended
+    assert made
+    assert line["stages"]["queued"] == pytest.approx((ended - made).total_seconds(), abs=0.001)
+    assert "running" not in line["stages"]
+
+
 async def test_a_deadline_before_anybody_has_looked(airflow: FakeAirflow, calls: Calls) -> None:
     """Where the time is too short for a last look, nobody knows whether the run was queued."""
     airflow.add(Dag("dag", script=[steps.begin("predict")]))

@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dag_inference.errors import AirflowUnavailable
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.airflow import AirflowApi, Doubt
+from dag_inference_server.gateway import connect
 from fakes.airflow import FakeAirflow
 from integration.gateway import running, settings_for
 from integration.statuses import failure
@@ -100,3 +103,16 @@ async def test_why(
     assert "127.0.0.1" not in failed.message
     assert tries[0]["url"] == where
     assert tries[0]["error"] == f"AIRFLOW_UNAVAILABLE: {failed.message}"
+
+
+async def test_what_was_not_sent(airflow: FakeAirflow, ports: dict[str, int]) -> None:
+    """A trigger that found nobody there has made no run, so that anybody may repeat it."""
+    doubt = Doubt()
+    transport = connect(settings_for(airflow, airflow_url=f"http://127.0.0.1:{ports['gone']}"))
+    try:
+        with pytest.raises(AirflowUnavailable, match="Connection refused"):
+            await AirflowApi(transport).trigger("dag", "grpc-1", {}, doubt=doubt)
+    finally:
+        await transport.close()
+
+    assert not doubt.is_open

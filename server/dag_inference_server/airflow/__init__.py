@@ -18,6 +18,7 @@ from dag_inference_server.airflow.api import AirflowApi
 from dag_inference_server.airflow.bodies import TooLong
 from dag_inference_server.airflow.breaker import Breaker
 from dag_inference_server.airflow.credentials import Credentials, secret
+from dag_inference_server.airflow.doubt import Doubt
 from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
 from dag_inference_server.airflow.observer import LOGIN, RequestObserver
 from dag_inference_server.airflow.retries import until_answered
@@ -37,6 +38,7 @@ __all__ = [
     "Dag",
     "DagDetails",
     "DagRun",
+    "Doubt",
     "Event",
     "Listings",
     "LogLine",

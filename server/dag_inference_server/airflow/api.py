@@ -26,7 +26,7 @@ from airflow_client.client import (
 from async_lru import alru_cache
 from pydantic import ValidationError
 
-from dag_inference.errors import AirflowUnavailable
+from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow.answer import RETRY_AFTER, Answer, ModelT
 from dag_inference_server.airflow.answers import (
     Components,
@@ -45,8 +45,10 @@ from dag_inference_server.airflow.answers import (
     Version,
 )
 from dag_inference_server.airflow.bodies import end_of
+from dag_inference_server.airflow.doubt import Doubt
 from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.airflow.requests import Operation
+from dag_inference_server.airflow.retries import a_few_times
 from dag_inference_server.airflow.statuses import (
     NotFound,
     Refused,
@@ -54,7 +56,7 @@ from dag_inference_server.airflow.statuses import (
     granted,
     unless_refused,
 )
-from dag_inference_server.airflow.transport import Lane, Transport
+from dag_inference_server.airflow.transport import Lane, Transport, was_sent
 
 ANY = "~"
 """Airflow's name for every DAG, or every run."""
@@ -258,6 +260,7 @@ class AirflowApi:
         is_large: bool = False,
         note: str | None = None,
         check: Callable[[], object] = lambda: None,
+        doubt: Doubt | None = None,
     ) -> DagRun:
         """Make a run. Safe to repeat, because the caller chose the run id.
 
@@ -269,6 +272,7 @@ class AirflowApi:
             note: Its note.
             check: Called just before it is sent for the first time, for a last chance to
                 raise. Once it was sent, only its outcome is the end of it.
+            doubt: Tells, at any moment, whether the run may have been made.
 
         Raises:
             NotFound: No such DAG.
@@ -280,21 +284,36 @@ class AirflowApi:
         )
         operation = partial(self._runs.trigger_dag_run_without_preload_content, dag_id, body)
         written = await asyncio.to_thread(operation) if is_large else operation()
-        sent = 0
+        sent, doubt = 0, doubt or Doubt()
 
         def write() -> Any:
             nonlocal sent
             if not sent:
                 check()
             sent += 1
+            doubt.is_open = True
             return written
 
+        async def once() -> DagRun:
+            was_open = doubt.is_open
+            try:
+                return await self._transport.send_once(
+                    write,
+                    lambda answer: unless_refused(answer).read(
+                        DagRun, dag_id=dag_id, run_id=run_id
+                    ),
+                    Lane.TRIGGER,
+                )
+            except AirflowUnavailable as error:
+                doubt.is_open = was_open or (doubt.is_open and was_sent(error))
+                raise
+            except AirflowDenied:
+                # This one was answered.
+                doubt.is_open = was_open
+                raise
+
         try:
-            run = await self._transport.send(
-                write,
-                lambda answer: unless_refused(answer).read(DagRun, dag_id=dag_id, run_id=run_id),
-                Lane.TRIGGER,
-            )
+            run = await a_few_times(once)
         except (RunExists, Refused) as error:
             error.was_repeated = sent > 1
             raise

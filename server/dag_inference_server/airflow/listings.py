@@ -239,8 +239,6 @@ class Listings:
                 if self._outages.is_news(dag_id, why := str(error)):
                     log.warning("airflow_listing_failed", dag_id=dag_id, error=why)
                 changes += Changes(unheard=frozenset({dag_id}))
-            else:
-                self._outages.over(dag_id)
         return changes
 
     async def _listing(self, dag_id: str, of_runs: _Filters | None, of_tasks: _Filters) -> Changes:
@@ -254,7 +252,6 @@ class Listings:
         try:
             if of_runs is not None:
                 runs = await all_pages(read_runs, **of_runs)
-                self._outages.over(what)
         except AirflowUnavailable as error:
             # Most calls wait for a task, and can do without.
             why = str(error)

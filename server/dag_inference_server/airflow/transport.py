@@ -288,6 +288,11 @@ class Transport:
         self._date = date
 
 
+def was_sent(error: AirflowUnavailable) -> bool:
+    """Whether a request that got no answer may have reached Airflow: there was a connection."""
+    return not isinstance(error.__cause__, aiohttp.ClientConnectorError)
+
+
 def _payload(body: bytes | None) -> bytes | BytesIO | None:
     """The body as aiohttp wants it: one that is large, in pieces."""
     return BytesIO(body) if body is not None and len(body) > _ONE_PIECE else body
@@ -329,7 +334,7 @@ def _in_words(error: Exception) -> str:
             # Of a name that does not match, both stand behind a comma.
             return f"its certificate is not trusted ({why.partition(',')[0]})"
         case aiohttp.ClientConnectorSSLError(os_error=ssl.SSLError(reason=why)):
-            return f"TLS with it fails ({why})"
+            return f"TLS with it fails ({why or 'no reason given'})"
         case aiohttp.ClientConnectorError(errno=int(number)):
             return f"it cannot be reached ({os.strerror(number)})"
         case aiohttp.ClientConnectorError():

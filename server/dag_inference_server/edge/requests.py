@@ -19,8 +19,13 @@ from dag_inference.errors import (
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.check import MAX_ID_BYTES, Check
 from dag_inference_server.edge.deadline import margin
-from dag_inference_server.invocation.call import Attachment, Call, Cancellation, ResultFormat
-from dag_inference_server.invocation.overdue import what_passed
+from dag_inference_server.invocation.call import (
+    Attachment,
+    Call,
+    Cancellation,
+    ResultFormat,
+    what_passed,
+)
 from dag_inference_server.results.conf import NoConf, faults, from_struct, from_text
 from dag_inference_server.results.struct import Json
 

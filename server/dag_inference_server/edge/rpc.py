@@ -15,10 +15,11 @@ import grpc
 import structlog
 
 from dag_inference.errors import (
+    AirflowUnavailable,
     DagInferenceError,
     DeadlineExceeded,
     GatewayBug,
-    ServiceError,
+    Overloaded,
     ShuttingDown,
     Subject,
 )
@@ -47,8 +48,12 @@ AUDIENCE: ContextVar[Callable[[Mapping[str, str]], None]] = ContextVar(
 _MAX_NAME = 300
 """Of any name in the log, in bytes."""
 
-_OURS = (ServiceError, DeadlineExceeded)
-"""Errors whose messages are for who is on call. Those of others may hold a caller's values."""
+_OURS = (AirflowUnavailable, Overloaded, ShuttingDown, GatewayBug, DeadlineExceeded)
+"""Errors whose messages are for who is on call. Those of others may hold a caller's values, that of
+`AirflowDenied` too: it quotes what refused a request, which may quote that."""
+
+_MAX_WHY = 500
+"""Of such a message, in bytes."""
 
 _CALL_ID = re.compile(r"[!-~]{1,100}")
 
@@ -106,7 +111,7 @@ class Rpc:
         """It has an error."""
         subject = error.subject.to_metadata()
         told = {key: shortened(text, _MAX_NAME) for key, text in subject.items()}
-        why = shortened(error.message, _MAX_NAME) if isinstance(error, _OURS) else ""
+        why = shortened(error.message, _MAX_WHY) if isinstance(error, _OURS) else ""
         self._tell(error.code, {"reason": error.reason, **told}, why)
 
     def left(self) -> None:

@@ -147,6 +147,18 @@ class Outcome:
     """How much JSON the result was, as Airflow handed it over."""
 
 
+def what_passed(seconds: float, limited_by: str | None) -> str:
+    """What has ended a wait of so many seconds, and that it has.
+
+    Args:
+        seconds: The patience of the call.
+        limited_by: The gateway's setting that it is by; `None` for the caller's deadline.
+    """
+    # Never as 1e+06.
+    limit = f"the gateway's limit of {seconds:.10g} s ({limited_by})"
+    return f"{limit if limited_by else 'the deadline'} passed"
+
+
 T = TypeVar("T")
 Translate: TypeAlias = Callable[[Outcome], Awaitable[T]]
 """Makes the answer of an outcome, which is the call's last stage. May raise errors of the

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dag_inference.errors import DagInferenceError, Subject
-from dag_inference_server.airflow import DagRun, TaskInstance
+from dag_inference_server.airflow import DagRun, Doubt, TaskInstance
 from dag_inference_server.invocation.call import Call, Listener, Timing, Wanted
 from dag_inference_server.invocation.stopwatch import Stopwatch, last_end
 from dag_inference_server.watcher import Follower
@@ -37,7 +37,9 @@ class Flight:
     patience: asyncio.Timeout = field(init=False)
     """Ends the call when its caller's patience ends."""
     asked_for: str | None = None
-    """The run that Airflow was asked to make, whatever it said to that."""
+    """The run that Airflow is asked to make, once it is."""
+    doubt: Doubt = field(default_factory=Doubt)
+    """Whether it may have made that."""
     has_outcome: bool = False
     """Whether all that is left is to make the answer."""
     is_cut_off: bool = False
@@ -67,7 +69,7 @@ class Flight:
     @property
     def is_repeatable(self) -> bool:
         """Whether the same call once more would find the run, if there is one by now."""
-        return self.asked_for is None or self.has_request_id
+        return self.has_request_id or not self.doubt.is_open
 
     def why_end(self) -> str | None:
         """Why the run is to be ended if the call gives up now; `None` to keep it."""
@@ -110,13 +112,15 @@ class Flight:
         if self.follower is None or self.run is None:
             return self.stopwatch.so_far(None, (), None, sees_starts=False)
         seen, culprit = self.follower.look(), self.named_by(error)
-        ended_at = culprit.end_date if culprit else None
+        ended_at = (culprit and culprit.end_date) or last_end(self.run, self.results)
         return self.stopwatch.so_far(
             self.run,
             seen.instances.values(),
-            ended_at or last_end(self.run, self.results),
+            ended_at,
+            # What ended was seen with all that had started until then.
             sees_starts=self.listener.every_state
             or self.has_looked
+            or ended_at is not None
             or self.run.is_final
             or seen.stuck,
         )

@@ -51,11 +51,12 @@ from dag_inference_server.invocation.call import (
     Outcome,
     Translate,
     Wanted,
+    what_passed,
 )
 from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.making import RunMaker
 from dag_inference_server.invocation.observer import CALLER_LEFT, DEADLINE_MISSED, Observer
-from dag_inference_server.invocation.overdue import Overdue, what_passed
+from dag_inference_server.invocation.overdue import Overdue
 from dag_inference_server.invocation.reading import Reader, ReadLimits
 from dag_inference_server.invocation.report import FailureReports
 from dag_inference_server.invocation.run_ids import RunIds
@@ -352,11 +353,14 @@ def _told(error: DagInferenceError, flight: Flight) -> DagInferenceError:
 
 
 def _shutting_down(flight: Flight) -> ShuttingDown:
-    there = unconfirmed(flight) or "Airflow was not asked for a run"
+    if flight.run is not None:
+        there = "the run goes on"
+    elif flight.run_id is not None:
+        there = "Airflow had not told of the run"
+    else:
+        there = unconfirmed(flight) or "Airflow was not asked for a run"
     return ShuttingDown(
-        f"the gateway is going away; {'the run goes on' if flight.run_id else there}",
-        subject=flight.subject,
-        retry_after=RETRY_AFTER,
+        f"the gateway is going away; {there}", subject=flight.subject, retry_after=RETRY_AFTER
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from dag_inference.errors import (
+    AirflowDenied,
     AirflowUnavailable,
     DagNotFound,
     RequestIdReused,
@@ -58,10 +59,7 @@ class RunMaker:
         assert isinstance(call, Call)
         subject = Subject(call.dag_id)
 
-        def check() -> None:
-            attendee.check_here()
-            flight.asked_for = run_id
-
+        flight.asked_for = run_id
         try:
             flight.run = await self._api.trigger(
                 call.dag_id,
@@ -71,7 +69,8 @@ class RunMaker:
                 note=traced(
                     limited(call.run_timeout) if call.run_timeout else None, self._trace_id()
                 ),
-                check=check,
+                check=attendee.check_here,
+                doubt=flight.doubt,
             )
         except RunExists as error:
             # By an earlier try of this trigger whose answer was lost, or by an earlier
@@ -97,6 +96,11 @@ class RunMaker:
             raise AirflowUnavailable(
                 f"{error.message}; {open_run}", subject=subject, retry_after=error.retry_after
             ) from error
+        except AirflowDenied as error:
+            # An earlier try may have got through all the same.
+            if (open_run := unconfirmed(flight)) is None:
+                raise
+            raise AirflowDenied(f"{error.message}; {open_run}", subject=subject) from error
         flight.run_id, flight.saw_making = run_id, True
         follower.learn(flight.run)
         return False

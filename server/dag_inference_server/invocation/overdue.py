@@ -8,6 +8,7 @@ from contextlib import suppress
 from dag_inference.errors import DagInferenceError, DeadlineExceeded
 from dag_inference_server.airflow import AirflowApi, DagRun, NotFound
 from dag_inference_server.invocation.admission import Admission
+from dag_inference_server.invocation.call import what_passed
 from dag_inference_server.invocation.flight import Flight
 from dag_inference_server.invocation.stopwatch import Stopwatch
 from dag_inference_server.invocation.unconfirmed import unconfirmed
@@ -62,10 +63,15 @@ class Overdue:
             return
         where = (flight.wanted.dag_id, run_id)
         with suppress(TimeoutError, DagInferenceError, NotFound):
-            async with self._last_looks, asyncio.timeout(flight.wanted.last_look):
-                flight.run = await self._api.run(*where)
+            async with asyncio.timeout(flight.wanted.last_look):
+                async with self._last_looks:
+                    flight.run = await self._api.run(*where)
                 if flight.run.state != "queued" and flight.follower and not flight.has_started:
-                    flight.follower.learn(instances=await self._api.task_instances(*where))
+                    # Less worth than another call's state.
+                    if self._last_looks.locked():
+                        return
+                    async with self._last_looks:
+                        flight.follower.learn(instances=await self._api.task_instances(*where))
                 flight.has_looked = True
 
     def _look_whether_queued(self, run: DagRun, stopwatch: Stopwatch) -> None:
@@ -84,18 +90,6 @@ class Overdue:
             task = asyncio.create_task(look())
             self._queue_looks.add(task)
             task.add_done_callback(self._queue_looks.discard)
-
-
-def what_passed(seconds: float, limited_by: str | None) -> str:
-    """What has ended a wait of so many seconds, and that it has.
-
-    Args:
-        seconds: The patience of the call.
-        limited_by: The gateway's setting that it is by; `None` for the caller's deadline.
-    """
-    # Never as 1e+06.
-    limit = f"the gateway's limit of {seconds:.10g} s ({limited_by})"
-    return f"{limit if limited_by else 'the deadline'} passed"
 
 
 def _what_is_open(flight: Flight) -> str:

@@ -10,7 +10,7 @@ def unconfirmed(flight: Flight) -> str | None:
 
     In words alone: a run id beside them means a run that exists.
     """
-    if flight.asked_for is None or flight.run_id is not None:
+    if not flight.doubt.is_open or flight.run_id is not None:
         return None
     there = f"run {flight.asked_for} may exist or not"
     if flight.has_request_id:

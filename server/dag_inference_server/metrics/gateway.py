@@ -147,18 +147,25 @@ class GatewayMetrics:
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
-        # Without the result, which may be large.
-        self.later(self._answered, outcome.run, outcome.timing, translation, self._trace_id())
+        run, timing = outcome.run, outcome.timing
+        label = self._label(run.dag_id, is_real=True)
+        # Without result and conf, which may be large.
+        self.later(self._answered, label, run.run_id, timing, translation, self._trace_id())
+        if not run.is_final and timing.ended_at and timing.detection is not None:
+            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
+            self._early[run.dag_id, run.run_id] = answered_at
+            if len(self._early) > _MAX_EARLY:
+                self._early.popitem(last=False)
 
     def _answered(
         self,
-        run: DagRun,
+        dag_id: str,
+        run_id: str,
         timing: Timing,
         translation: timedelta,
         trace_id: str | None,
     ) -> None:
-        dag_id = self._label(run.dag_id, is_real=True)
-        exemplar = _exemplar(trace_id, run.run_id)
+        exemplar = _exemplar(trace_id, run_id)
         # It costs more than what it is an example of: a run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None
         for stage, span in (
@@ -177,11 +184,6 @@ class GatewayMetrics:
         self._time_to_result(dag_id, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
-        if not run.is_final and timing.ended_at and timing.detection is not None:
-            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
-            self._early[run.dag_id, run.run_id] = answered_at
-            if len(self._early) > _MAX_EARLY:
-                self._early.popitem(last=False)
 
     def failed(
         self,
@@ -225,10 +227,6 @@ class GatewayMetrics:
 
     def run_ended(self, run: DagRun) -> None:
         """A run has ended, perhaps long after its answer."""
-        # Not before that is counted.
-        self.later(self._run_ended, run)
-
-    def _run_ended(self, run: DagRun) -> None:
         answered_at = self._early.pop((run.dag_id, run.run_id), None)
         if answered_at is not None and run.end_date is not None:
             saved = max(run.end_date - answered_at, timedelta(0))

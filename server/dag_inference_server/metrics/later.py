@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 
 import structlog
 
@@ -23,7 +24,8 @@ class InARow:
     def __call__(self, count: Callable[..., None], /, *told: object) -> None:
         """Call `count` with what is told, soon."""
         if not self._told:
-            asyncio.get_running_loop().call_later(_SOON, self.catch_up)
+            # Not as a part of the call that comes first.
+            asyncio.get_running_loop().call_later(_SOON, self.catch_up, context=Context())
         self._told.append((count, told))
 
     def catch_up(self) -> None:

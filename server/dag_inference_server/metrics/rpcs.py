@@ -18,7 +18,7 @@ from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wra
 from dag_inference_server.metrics.buckets import BUCKETS
 from dag_inference_server.metrics.later import InARow
 
-_HANDLERS = 16
+_HANDLERS = 64
 """Of one method that are kept: its own, and those that refuse calls in its place. Those of calls
 that have something of their own around them, such as a span, come and go."""
 
