@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("--listen", default="127.0.0.1:50051", help="where to serve gRPC")
     options = parser.parse_args()
     command = ["standalone", "--state", str(options.state), "--listen", options.listen]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     server = subprocess.Popen(
         [_BESIDE / "dag-inference-server", *command],
         stdout=subprocess.PIPE,
@@ -57,7 +58,10 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        # It ends in order, whether or not the terminal has told it already.
+        # It ends in order, whether or not the terminal has told it already. Who hurries it tells
+        # all of the group.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         server.terminate()
         server.wait()
 

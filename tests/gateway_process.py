@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from signal import SIGTERM, Signals
 
 import psutil
 
@@ -98,10 +99,10 @@ class GatewayProcess:
         await self._process.communicate()
         self._process = None
 
-    def signal(self) -> None:
+    def signal(self, number: Signals = SIGTERM) -> None:
         """Ask it to end, or to hurry."""
         assert self._process
-        self._process.terminate()
+        self._process.send_signal(number)
 
     async def ended(self) -> int:
         """Wait until it has ended, and tell its exit code."""

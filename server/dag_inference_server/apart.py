@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeAlias, TypeVar, cast
 
+from dag_inference_server.signals import ENDING
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -42,8 +44,6 @@ _FIRST_TO_GO = 500
 
 _ENVIRONMENT = re.compile(r"PATH|TZ|LANG|(LC|LD|MALLOC)_.*|PYTHON.*")
 """What an interpreter goes by. The rest has the gateway's passwords in it."""
-
-_GROUP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 _Job: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 
@@ -174,7 +174,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         # Signals to all of a group are the gateway's matter: calls in flight still need this. A
         # process is born with what its parent blocks.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             with theirs:
                 fd = theirs.fileno()

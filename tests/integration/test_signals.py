@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 from typing import Any
 
 import grpc
@@ -14,7 +20,7 @@ from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from fakes.airflow import Dag, FakeAirflow
 from gateway_process import GatewayProcess, environment_for, gateway_process
 from integration.statuses import failure
-from integration.waiting import eventually
+from integration.waiting import PATIENCE, eventually, first_run
 
 CALLS = 1000
 
@@ -56,6 +62,47 @@ async def test_each_of_a_thousand_calls_is_told(
 
 
 @pytest.mark.parametrize("grace", ["600"])
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
+async def test_whoever_ends_it(
+    airflow: FakeAirflow, process: GatewayProcess, number: Signals
+) -> None:
+    """Calls in flight have the grace, and it exits with 0."""
+    dag = airflow.add(Dag("dag"))
+    async with grpc.aio.insecure_channel(process.target) as channel:
+        stub: Any = rpc.DagInferenceStub(channel)
+        call = asyncio.ensure_future(_ends(stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=90)))
+        run = await first_run(dag)
+        await airflow.polls(2)
+
+        process.signal(number)
+        await _refuses(stub)
+        run.finish("predict", 1)
+
+        assert await call == (run.run_id, "OK")
+    assert await process.ended() == 0
+
+
+async def test_a_terminal_that_is_closed(airflow: FakeAirflow) -> None:
+    """As at the end of an ssh session: the same, although there is nobody to log to any more."""
+    dag = airflow.add(Dag("dag"))
+    environment = environment_for(airflow, LISTEN="127.0.0.1:0", METRICS_LISTEN="off")
+    async with _in_a_terminal(environment) as (process, port, close):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = rpc.DagInferenceStub(channel)
+            request = pb.InvokeRequest(dag_id="dag")
+            call = asyncio.ensure_future(_ends(stub.Invoke(request, timeout=90)))
+            run = await first_run(dag)
+            await airflow.polls(2)
+
+            close()
+            await _refuses(stub)
+            run.finish("predict", 1)
+
+            assert await call == (run.run_id, "OK")
+        assert await process.wait() == 0
+
+
+@pytest.mark.parametrize("grace", ["600"])
 async def test_a_second_signal_hurries_it(airflow: FakeAirflow, process: GatewayProcess) -> None:
     """It still tells the calls in flight where they go on, and exits with 0."""
     dag = airflow.add(Dag("dag"))
@@ -65,13 +112,45 @@ async def test_a_second_signal_hurries_it(airflow: FakeAirflow, process: Gateway
         await eventually(lambda: dag.made)
         await airflow.polls(2)
         process.signal()
-        while await _reason(stub) != "SHUTTING_DOWN":
-            pass
+        await _refuses(stub)
 
-        process.signal()
+        # What comes within a second of the first is no second one.
+        while not (await asyncio.wait({call}, timeout=0.3))[0]:
+            process.signal()
 
         assert await call == (dag.made[0].run_id, "SHUTTING_DOWN")
     assert await process.ended() == 0
+
+
+@asynccontextmanager
+async def _in_a_terminal(
+    environment: Mapping[str, str],
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str, Callable[[], None]]]:
+    """A gateway that serves in a terminal of its own: the process, its port, and what closes it."""
+    ours, terminal = os.openpty()
+    closing = ExitStack()
+    closing.callback(os.close, ours)
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        'exec "$0" serve <>"$1" >&0 2>&1',
+        Path(sys.executable).with_name("dag-inference-server"),
+        os.ttyname(terminal),
+        env=environment,
+        # The first terminal that the first process of a session opens is that session's.
+        start_new_session=True,
+    )
+    try:
+        said = ""
+        while not (found := re.search(r"gRPC on port (\d+)\s", said)):
+            said += (await asyncio.to_thread(os.read, ours, 4096)).decode()
+        yield process, found[1], closing.close
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        os.close(terminal)
+        closing.close()
+        await process.wait()
 
 
 async def _ends(call: Any) -> tuple[str, str]:
@@ -84,10 +163,12 @@ async def _ends(call: Any) -> tuple[str, str]:
     return answer.run.run_id, "OK"
 
 
-async def _reason(stub: Any) -> str:
-    """Why a call of a DAG that does not exist is refused just now."""
-    call = stub.Invoke(pb.InvokeRequest(dag_id="nowhere"), timeout=5)
-    return (await failure(call)).reason
+async def _refuses(stub: Any) -> None:
+    """Wait until new calls are refused because it goes away."""
+    nowhere = pb.InvokeRequest(dag_id="nowhere")
+    async with asyncio.timeout(PATIENCE):
+        while (await failure(stub.Invoke(nowhere, timeout=5))).reason != "SHUTTING_DOWN":
+            pass
 
 
 async def _raise(error: Exception) -> None:

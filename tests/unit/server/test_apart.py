@@ -185,7 +185,7 @@ async def test_it_dies(apart: Apart) -> None:
     assert await apart.run(0, os.getpid) not in {pid, killed}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_signals_to_all_of_a_group(apart: Apart, number: signal.Signals) -> None:
     """Calls in flight are finished before the gateway goes: it is not for signals to end this."""
     working = asyncio.create_task(apart.run(0, os.getpid))
