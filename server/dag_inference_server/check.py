@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
 
 from dag_inference.errors import AirflowDenied, AirflowUnavailable
 from dag_inference_server.airflow import (
@@ -12,6 +13,7 @@ from dag_inference_server.airflow import (
     Refused,
     Values,
 )
+from dag_inference_server.airflow.pages import all_pages
 from dag_inference_server.apart import Apart
 from dag_inference_server.gateway import connect
 from dag_inference_server.settings import Settings
@@ -25,7 +27,8 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
     """Try what the gateway needs of Airflow, and tell of each thing that works.
 
     Permissions are tried on a DAG that does not exist: Airflow looks at the account
-    first, and says "forbidden" or "not found".
+    first, and says "forbidden" or "not found". What the settings name and Airflow does not have
+    may come later, and is warned of.
 
     Raises:
         CheckFailed: Something does not work.
@@ -60,6 +63,13 @@ async def check_airflow(settings: Settings) -> AsyncIterator[str]:
         yield await _told_of_listings(listings)
         if settings.task_exceptions:
             yield await _told_of_logs(api)
+        try:
+            async for finding in _missing(settings, api):
+                yield f"warning: {finding}"
+        except (AirflowDenied, AirflowUnavailable) as error:
+            raise CheckFailed(
+                f"Whether Airflow has what the settings name is unknown: {error}."
+            ) from error
     finally:
         await transport.close()
 
@@ -84,3 +94,26 @@ async def _told_of_logs(api: AirflowApi) -> str:
     except AirflowUnavailable as error:
         raise CheckFailed(f"Whether task logs can be read is unknown: {error}.") from error
     return "The account may read task logs."
+
+
+async def _missing(settings: Settings, api: AirflowApi) -> AsyncIterator[str]:
+    """What the settings name that Airflow does not have, or does not show the account."""
+    if settings.dags:
+        dags = await all_pages(api.dags)
+        ids = [dag.dag_id for dag in dags if dag.has_import_errors or not dag.is_stale]
+        for pattern in settings.dags:
+            if not any(fnmatchcase(dag_id, pattern) for dag_id in ids):
+                yield f"DAGS names {pattern}, and Airflow shows the account no such DAG."
+    for setting, by_dag in (
+        ("RESULT_TASKS", settings.result_tasks),
+        ("TASK_CODES", settings.task_codes),
+    ):
+        for dag_id, named in by_dag.items():
+            try:
+                known = {task.task_id for task in await api.tasks(dag_id)}
+            except (NotFound, AirflowDenied):
+                yield f"{setting} names {dag_id}, and Airflow shows the account no such DAG."
+                continue
+            for task_id in named:
+                if task_id not in known:
+                    yield f"{setting} names {task_id}, and {dag_id} has no such task."

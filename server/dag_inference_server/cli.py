@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import structlog
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -41,6 +42,8 @@ ListenOption = Annotated[
 
 _STATE = Path("~/.dag-inference")
 
+log = structlog.get_logger(__name__)
+
 _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -55,6 +58,7 @@ def serve(
 ) -> None:
     """Serve the gateway in front of an Airflow that exists."""
     settings = _settings(config, listen=listen)
+    _log_unknown()
     if settings.exposed and not insecure:
         _fail(
             f"{settings.exposed[0]} is reachable from other machines, and there is no TLS yet: "
@@ -91,6 +95,7 @@ def standalone(
     except ImportError as error:
         _fail(f"{error.name} is not installed: install the extra dag-inference-server[standalone].")
     settings = _settings(config, listen=listen)
+    _log_unknown()
     if not settings.listens_on_loopback:
         _fail("standalone is for this machine alone: listen on 127.0.0.1.")
     _check_free(settings.listen)
@@ -141,6 +146,8 @@ def check(config: ConfigOption = None, listen: ListenOption = None) -> None:
     from dag_inference_server.check import CheckFailed, check_airflow
 
     settings = _settings(config, listen=listen)
+    for name in unknown_environment():
+        _errors.print(f"warning: {name} is no setting of the gateway")
     for name, value in settings.shown().items():
         shown = "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
         print(f"{ENV_PREFIX}{name.upper()}={shown}")
@@ -174,16 +181,21 @@ def _settings(config: Path | None, **given: Any) -> Settings:
             # The keys of a setting that is an object are as its author wrote them.
             first, *keys = [str(part) for part in problem["loc"]] or ["settings"]
             name = ".".join([first.upper() if problem["loc"] else first, *keys])
-            is_unknown = problem["type"] == "extra_forbidden"
-            said = "is no setting of the gateway" if is_unknown else problem["msg"]
-            _errors.print(f"{name}: {said.removeprefix('Value error, ')}")
+            said = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                # Only the file can name what there is not.
+                said = f"is no setting of the gateway, but stands in {os.environ[CONFIG_ENV]}"
+            _errors.print(f"{name}: {said}")
         raise typer.Exit(2) from None
     except ValueError as error:
         _fail(str(error))
-    for name in unknown_environment():
-        _errors.print(f"warning: {name} is no setting of the gateway")
     logs.configure(settings.log_level, settings.log_format)
     return settings
+
+
+def _log_unknown() -> None:
+    for name in unknown_environment():
+        log.warning("unknown_setting", name=name)
 
 
 def _fail(message: str) -> NoReturn:

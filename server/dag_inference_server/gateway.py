@@ -78,7 +78,7 @@ class Serving:
     metrics_port: int | None
     """The port of the metrics; `None` if they are off."""
     ready: asyncio.Event
-    """Set by Airflow's first answer."""
+    """Set by Airflow's first answer to the account."""
     hurry: Callable[[], None]
     """Once it is ending: gives no more time to the calls in flight."""
 
@@ -116,8 +116,8 @@ def connect(
 async def serving(settings: Settings) -> AsyncIterator[Serving]:
     """Serve inside the block; at its end, calls in flight get the settings' delay and grace.
 
-    Airflow need not be up: until its first answer, health is NOT_SERVING and calls
-    get `AIRFLOW_UNAVAILABLE`.
+    Airflow need not be up: until its first answer to the account, health is NOT_SERVING and
+    calls get `AIRFLOW_UNAVAILABLE`, or `AIRFLOW_DENIED`.
 
     Raises:
         CannotListen: The address is taken, or none of this machine's.
@@ -268,7 +268,7 @@ async def _metrics(
         yield None
         return
     try:
-        async with serving_metrics(address, registry, lambda: health.is_serving, look) as port:
+        async with serving_metrics(address, registry, lambda: health.why_not, look) as port:
             log.info("metrics_served", port=port)
             yield port
     except CannotServeMetrics as error:
@@ -293,6 +293,7 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
             await api.prove_account()
             return await api.version()
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
+            health.set_serving(False, str(error))
             log.warning("airflow_not_ready", url=api.url, error=str(error))
             raise
 

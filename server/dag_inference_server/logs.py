@@ -9,7 +9,8 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -42,7 +43,7 @@ def configure(level: str, form: str = "text") -> None:
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     # What libraries have to say looks the same.
@@ -50,6 +51,23 @@ def configure(level: str, form: str = "text") -> None:
     root.setLevel(least)
     if not any(isinstance(handler, _Bridge) for handler in root.handlers):
         root.addHandler(_Bridge())
+    # At each of its first steps it tells which event loop it has found: most of what `debug` says.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(max(least, logging.INFO))
+
+
+class _Lines:
+    """A file of which a disk that is full, or a reader that is gone, takes lines and no calls."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        with suppress(OSError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 def _for_people() -> Processor:

@@ -314,7 +314,11 @@ class Settings(BaseSettings):
             return init_settings, env_settings
         if not Path(path).is_file():
             raise ValueError(f"{CONFIG_ENV} names {path}, which is no file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(path))
+        try:
+            file = TomlConfigSettingsSource(settings_cls, Path(path))
+        except ValueError as error:
+            raise ValueError(f"{CONFIG_ENV} names {path}, which is no TOML: {error}") from error
+        return init_settings, env_settings, file
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

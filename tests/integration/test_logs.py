@@ -17,7 +17,7 @@ from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 from dag_inference_server.inference import open_inference_pb2_grpc as inference_rpc
 from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
-from gateway_process import gateway_process
+from gateway_process import environment_for, gateway_process
 from integration.inference import infer, tensor
 from integration.statuses import failure
 from integration.waiting import eventually, first_run
@@ -261,6 +261,39 @@ async def test_a_line_for_each_request_of_a_stream(airflow: FakeAirflow, logged:
     assert lines[2] == ["ModelStreamInfer", "OK", None, None]
     (peer,) = {line["peer"] for line in logged.lines("rpc")}
     assert peer.startswith("ipv4:127.0.0.1:")
+
+
+async def test_a_log_that_takes_no_line(airflow: FakeAirflow) -> None:
+    """A disk that is full costs lines: the gateway starts, and answers calls, all the same."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    async with (
+        gateway_process(environment_for(airflow), Path("/dev/full")) as process,
+        grpc.aio.insecure_channel(process.target) as channel,
+    ):
+        await rpc.DagInferenceStub(channel).Invoke(pb.InvokeRequest(dag_id="dag"), timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"MAX_CALL": "1"}, '"name": "DAG_INFERENCE_MAX_CALL", "event": "unknown_setting"'),
+        ({"MAX_CALL": "1", "LOG_FORMAT": "text"}, "unknown_setting                name=DAG_INF"),
+    ],
+)
+async def test_a_variable_that_is_no_setting(logged: Logged, line: str) -> None:
+    """Is warned of in the log, as everything else is said."""
+    assert "warning" in logged.text
+    assert line in logged.text
+    if logged.text.startswith("{"):
+        assert len(logged.lines("unknown_setting")) == 1
+
+
+async def test_what_grpc_finds_at_the_start(airflow: FakeAirflow, logged: Logged) -> None:
+    """Is no line of the log, not even at `debug`, where it would be most of them."""
+    await eventually(lambda: logged.lines("airflow_ready"))
+    await failure(logged.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5))
+
+    assert [line for line in logged.lines("library") if "cygrpc" in line["logger"]] == []
 
 
 @pytest.mark.parametrize("more", [{"MAX_CALLS": "1"}])

@@ -12,12 +12,12 @@ from dag_inference_server.server import CannotListen
 from fakes.airflow import Dag, FakeAirflow, steps
 from integration.gateway import Gateway, running, settings_for
 from integration.scraping import get, scrape_until
-from integration.waiting import eventually
+from integration.waiting import PATIENCE, eventually
 
 
 @pytest.mark.parametrize("settings", [{"shutdown_grace": 20}])
 async def test_probes(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """Ready from Airflow's first answer until it is told to go; alive all the time."""
+    """Ready from Airflow's first answer to the account until it is told to go; always alive."""
     dag = airflow.add(Dag("dag"))
     await gateway.ready()
     ready = [(await get(gateway, path))[0] for path in ("/livez", "/readyz")]
@@ -28,11 +28,15 @@ async def test_probes(airflow: FakeAirflow, gateway: Gateway) -> None:
     async with asyncio.timeout(5):
         while (await get(gateway, "/readyz"))[0] == 200:
             pass
-    leaving = [(await get(gateway, path))[0] for path in ("/livez", "/readyz")]
+    leaving = [await get(gateway, path) for path in ("/livez", "/readyz")]
     run[0].finish("predict", 1)
     await call
 
-    assert (ready, leaving) == ([200, 200], [200, 503])
+    assert ready == [200, 200]
+    assert [(status, said) for status, _, said in leaving] == [
+        (200, "ok\n"),
+        (503, "not ready: going away\n"),
+    ]
 
 
 async def test_airflow_away_is_no_reason_to_be_thrown_away(
@@ -54,6 +58,18 @@ async def test_not_ready_before_airflow_has_answered(airflow: FakeAirflow) -> No
     await airflow.stop()
     async with running(settings_for(airflow)) as gateway:
         assert [(await get(gateway, path))[0] for path in ("/livez", "/readyz")] == [200, 503]
+        async with asyncio.timeout(PATIENCE):
+            while "does not answer" not in (await get(gateway, "/readyz"))[2]:
+                pass
+
+
+async def test_not_ready_while_the_account_is_refused(airflow: FakeAirflow) -> None:
+    """Airflow's refusal is no answer to go by, and the reason is told."""
+    async with running(settings_for(airflow, airflow_password="guess")) as gateway:
+        told = "not ready: AIRFLOW_DENIED: Airflow refuses the password of gateway\n"
+        async with asyncio.timeout(PATIENCE):
+            while (await get(gateway, "/readyz"))[::2] != (503, told):
+                pass
 
 
 async def test_a_port_that_is_taken(airflow: FakeAirflow) -> None:

@@ -39,7 +39,7 @@ async def test_a_scrape_holds_up_nothing() -> None:
         assert not slow.begun.is_set()
         looks.append(threading.current_thread().name)
 
-    async with serving_metrics("127.0.0.1:0", registry, lambda: True, look) as port:
+    async with serving_metrics("127.0.0.1:0", registry, lambda: "", look) as port:
         scraping = asyncio.create_task(get(port, "/metrics"))
         await eventually(slow.begun.is_set)
         assert (await get(port, "/livez"))[0] == 200
@@ -55,7 +55,7 @@ async def test_a_scrape_is_short_on_the_wire() -> None:
     """For whoever takes gzip, as Prometheus does; others get it as it is."""
     registry = CollectorRegistry()
     async with (
-        serving_metrics("127.0.0.1:0", registry, lambda: True, lambda: None) as port,
+        serving_metrics("127.0.0.1:0", registry, lambda: "", lambda: None) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
     ):
         encodings = [
@@ -83,7 +83,7 @@ async def test_a_scrape_that_breaks_down(monkeypatch: pytest.MonkeyPatch) -> Non
     log = structlog.wrap_logger(written, processors=[structlog.processors.format_exc_info])
     monkeypatch.setattr("dag_inference_server.metrics.http.log", log)
 
-    async with serving_metrics("127.0.0.1:0", registry, lambda: True, lambda: None) as port:
+    async with serving_metrics("127.0.0.1:0", registry, lambda: "", lambda: None) as port:
         status, _, text = await get(port, "/metrics")
 
     assert status == 500

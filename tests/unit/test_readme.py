@@ -1,8 +1,9 @@
-"""What README and docs say of settings and tests is true."""
+"""What README and docs say of settings, tests and the log is true."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 
 from readme import README, with_settings
 
@@ -25,3 +26,22 @@ def test_every_promise_names_tests_that_exist() -> None:
         named = re.findall(r"test_[a-z_]+\.py", row)
         assert named, row
         assert existing.issuperset(named), row
+
+
+def test_every_event_of_the_log_is_told_of() -> None:
+    """With its levels, and what is told of is an event."""
+    called = re.compile(r'\blog\.(debug|info|warning|error|exception)\(\s*"(\w+)"')
+    logged = defaultdict[str, set[str]](set)
+    for path in (ROOT / "server" / "dag_inference_server").rglob("*.py"):
+        for level, event in called.findall(path.read_text()):
+            logged[event].add({"exception": "error"}.get(level, level))
+    # At the level of whoever has it to say.
+    logged["library"] = {"any"}
+
+    page = (ROOT / "docs" / "operations.md").read_text()
+    _, _, rest = page.partition("\n| Event | Level |")
+    table, _, _ = rest.partition("\n\n")
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \|", table, re.MULTILINE)
+
+    assert [event for event, _ in rows] == sorted(logged)
+    assert {event: set(levels.split(", ")) for event, levels in rows} == logged

@@ -33,8 +33,8 @@ SERVICES = (
 """Those that call DAGs."""
 
 _NAMES = ("", *SERVICES)
-"""The server as a whole, and its services. All serve from Airflow's first answer until the end:
-a mesh must not throw away every replica because Airflow restarts."""
+"""The server as a whole, and its services. All serve from Airflow's first answer to the account
+until the end: a mesh must not throw away every replica because Airflow restarts."""
 
 _AIRFLOW = "airflow"
 _DAG = "dag/"
@@ -84,6 +84,8 @@ class Health:
         self._unknown_until: OrderedDict[str, float] = OrderedDict()
         self._dags = alru_cache(maxsize=1024, ttl=_DAG_EVERY)(self._look_up)
         self._statuses: dict[str, _Value] = dict.fromkeys((*_NAMES, _AIRFLOW), _Status.NOT_SERVING)
+        self.why_not = "Airflow has not answered yet"
+        """Why calls are not served; nothing if they are."""
         self.news = asyncio.Event()
         """Set when anything has changed; there is a new one after that."""
 
@@ -96,8 +98,9 @@ class Health:
         """Whether calls are served."""
         return bool(self._statuses[""] == _Status.SERVING)
 
-    def set_serving(self, serving: bool) -> None:
-        """Say whether calls are served."""
+    def set_serving(self, serving: bool, why_not: str = "") -> None:
+        """Say whether calls are served, and why not."""
+        self.why_not = why_not
         self._set(dict.fromkeys(_NAMES, _status(serving)))
 
     def set_airflow(self, is_well: bool) -> None:

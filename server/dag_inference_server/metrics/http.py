@@ -32,7 +32,7 @@ class CannotServeMetrics(Exception):
 async def serving_metrics(
     address: str,
     registry: CollectorRegistry,
-    is_ready: Callable[[], bool],
+    why_not_ready: Callable[[], str],
     look: Callable[[], None],
 ) -> AsyncIterator[int]:
     """Serve `/metrics`, `/livez` and `/readyz` inside the block; gives the port.
@@ -40,7 +40,7 @@ async def serving_metrics(
     Args:
         address: Where.
         registry: What is read at each scrape, in a thread.
-        is_ready: What `/readyz` says.
+        why_not_ready: What `/readyz` says; nothing if calls are served.
         look: Is called before that, in the event loop.
 
     Raises:
@@ -66,9 +66,9 @@ async def serving_metrics(
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if is_ready():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="no answer of Airflow yet, or going away\n")
+        if why_not := why_not_ready():
+            return web.Response(status=503, text=f"not ready: {why_not}\n")
+        return web.Response(text="ok\n")
 
     app = web.Application()
     app.add_routes(
