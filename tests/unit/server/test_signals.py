@@ -13,8 +13,9 @@ from dag_inference_server.signals import ENDING, Signals
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    """Leave signals as other tests want them."""
+    """Begin as without `nohup`, and leave signals as other tests want them."""
     before = {number: signal.getsignal(number) for number in ENDING}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
