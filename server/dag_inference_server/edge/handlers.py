@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,8 +14,9 @@ from dag_inference_server.edge.wire import serialized
 
 Answering: TypeAlias = Callable[..., Awaitable[Any]]
 """Answers with what it returns."""
-Streaming: TypeAlias = Callable[..., AsyncIterator[Any]]
-"""Answers with what it yields."""
+Streaming: TypeAlias = Callable[..., AsyncGenerator[Any]]
+"""Answers with what it yields. Who wraps one closes it: a caller may go while what was yielded is
+sent, and then its own end would come when the wrap has long had its."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -82,18 +83,19 @@ def _unary(method: str, serve: Answering) -> Answering:
 
 
 def _stream(method: str, serve: Streaming) -> Streaming:
-    async def serve_decoded(request: Any, context: Any) -> AsyncIterator[Any]:
+    async def serve_decoded(request: Any, context: Any) -> AsyncGenerator[Any]:
         if isinstance(request, _Unread):
             await _refuse(method, context, request.why)
             return
-        async for response in serve(request, context):
-            yield response
+        async with aclosing(serve(request, context)) as responses:
+            async for response in responses:
+                yield response
 
     return serve_decoded
 
 
 def _both(method: str, serve: Streaming) -> Streaming:
-    async def serve_decoded(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def serve_decoded(requests: AsyncIterator[Any], context: Any) -> AsyncGenerator[Any]:
         async def decoded() -> AsyncIterator[Any]:
             async for request in requests:
                 if isinstance(request, _Unread):
@@ -101,8 +103,9 @@ def _both(method: str, serve: Streaming) -> Streaming:
                 yield request
 
         try:
-            async for response in serve(decoded(), context):
-                yield response
+            async with aclosing(serve(decoded(), context)) as responses:
+                async for response in responses:
+                    yield response
         except RequestInvalid as error:
             # A library's own handler, which makes no status of it.
             await _refuse(method, context, error.message)

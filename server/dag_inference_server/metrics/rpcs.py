@@ -7,7 +7,8 @@ Names, labels and types as in its `providers/prometheus/server_metrics.go` and
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
 
@@ -142,27 +143,29 @@ def _unary(method: _Method, serve: Answering) -> Answering:
 
 
 def _stream(method: _Method, serve: Streaming) -> Streaming:
-    async def counted(request: Any, context: Any) -> AsyncIterator[Any]:
+    async def counted(request: Any, context: Any) -> AsyncGenerator[Any]:
         with method.rpc(context):
             method.received.inc()
-            async for response in serve(request, context):
-                method.sent.inc()
-                yield response
+            async with aclosing(serve(request, context)) as responses:
+                async for response in responses:
+                    method.sent.inc()
+                    yield response
 
     return counted
 
 
 def _both(method: _Method, serve: Streaming) -> Streaming:
-    async def counted(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def counted(requests: AsyncIterator[Any], context: Any) -> AsyncGenerator[Any]:
         async def received() -> AsyncIterator[Any]:
             async for request in requests:
                 method.received.inc()
                 yield request
 
         with method.rpc(context):
-            async for response in serve(received(), context):
-                method.sent.inc()
-                yield response
+            async with aclosing(serve(received(), context)) as responses:
+                async for response in responses:
+                    method.sent.inc()
+                    yield response
 
     return counted
 

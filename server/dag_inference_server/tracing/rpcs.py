@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -66,10 +66,11 @@ class RpcSpans(grpc.aio.ServerInterceptor):
         return traced
 
     def _stream(self, begin: Callable[[], Span], serve: Streaming) -> Streaming:
-        async def traced(request: Any, context: Any) -> AsyncIterator[Any]:
+        async def traced(request: Any, context: Any) -> AsyncGenerator[Any]:
             with _spanning(begin(), context):
-                async for response in serve(request, context):
-                    yield response
+                async with aclosing(serve(request, context)) as responses:
+                    async for response in responses:
+                        yield response
 
         return traced
 
