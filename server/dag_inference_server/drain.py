@@ -73,7 +73,7 @@ class Drain:
         """
         now = asyncio.get_running_loop().time
         log.info("going_away", calls=self._rpcs.count, delay=delay, grace=grace)
-        self._health.set_serving(False, "going away")
+        self._health.refuse("going away")
         await _first(delay, self._hurry.wait())
         start = now()
         self._admission.close()

@@ -293,7 +293,7 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
             await api.prove_account()
             return await api.version()
         except (AirflowUnavailable, AirflowDenied, NotFound) as error:
-            health.set_serving(False, str(error))
+            health.refuse(str(error))
             log.warning("airflow_not_ready", url=api.url, error=str(error))
             raise
 
@@ -302,6 +302,6 @@ async def _await_airflow(api: AirflowApi, health: Health, ready: asyncio.Event) 
         wait=wait_random_exponential(multiplier=0.5, max=5),
     )
     version: str = await retrying(first_answer)
-    health.set_serving(True)
+    health.serve()
     ready.set()
     log.info("airflow_ready", version=version)

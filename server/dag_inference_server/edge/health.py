@@ -96,12 +96,19 @@ class Health:
     @property
     def is_serving(self) -> bool:
         """Whether calls are served."""
-        return bool(self._statuses[""] == _Status.SERVING)
+        return not self.why_not
 
-    def set_serving(self, serving: bool, why_not: str = "") -> None:
-        """Say whether calls are served, and why not."""
+    def serve(self) -> None:
+        """Say that calls are served."""
+        self._say("")
+
+    def refuse(self, why_not: str) -> None:
+        """Say that calls are not served, and why."""
+        self._say(why_not)
+
+    def _say(self, why_not: str) -> None:
         self.why_not = why_not
-        self._set(dict.fromkeys(_NAMES, _status(serving)))
+        self._set(dict.fromkeys(_NAMES, _status(self.is_serving)))
 
     def set_airflow(self, is_well: bool) -> None:
         """Say whether Airflow is well."""

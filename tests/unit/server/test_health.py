@@ -20,7 +20,7 @@ class Asked:
 
 
 def _serving(health: Health) -> Health:
-    health.set_serving(True)
+    health.serve()
     health.set_airflow(True)
     return health
 
