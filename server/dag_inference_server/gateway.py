@@ -181,7 +181,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         # What is refused at the door counts, and has no trace.
         interceptors = [Door(invocations.turn_away), *traces.interceptors]
         if isinstance(metrics, GatewayMetrics):
-            interceptors.insert(0, RpcMetrics(registry, services(settings), metrics.later))
+            interceptors.insert(0, RpcMetrics(registry, services(settings)))
         health = Health(
             catalog.is_callable, lambda: breaker.is_open, max_watchers=settings.max_calls
         )

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import cache
 from importlib.metadata import version
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, Gauge, Info
 
 from dag_inference.errors import (
     AirflowDenied,
@@ -28,12 +20,8 @@ from dag_inference.errors import (
 )
 from dag_inference_server.airflow import LOGIN, DagRun
 from dag_inference_server.invocation.call import Outcome, Timing
-from dag_inference_server.metrics.buckets import BUCKETS
-from dag_inference_server.metrics.later import InARow
+from dag_inference_server.metrics.families import Counter, Histogram
 from dag_inference_server.metrics.looking import Looking, Now
-
-# As many series as there are histograms and counters, for boards that do not ask for them.
-disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _OTHER = "other"
 
@@ -65,63 +53,50 @@ class GatewayMetrics:
         """
         self._max_dags = max_dags
         self._trace_id = trace_id
-        self.later = InARow()
-        """Counts what is told often."""
+
+        def counter(name: str, what: str, *labels: str) -> Counter:
+            return Counter(f"dag_inference_{name}", what, labels, registry)
 
         def histogram(name: str, what: str, *labels: str) -> Histogram:
-            return Histogram(
-                f"dag_inference_{name}_seconds", what, labels, buckets=BUCKETS, registry=registry
-            )
+            return Histogram(f"dag_inference_{name}_seconds", what, labels, registry)
 
-        # Four are needed often, and to look a series up costs the library as much as to add to it.
-        self._stage = cache(
-            histogram(
-                "stage",
-                "Where the time of answered calls went, as the answer's timing says.",
-                *("stage", "dag_id"),
-            ).labels
+        self._stage = histogram(
+            "stage",
+            "Where the time of answered calls went, as the answer's timing says.",
+            *("stage", "dag_id"),
         )
-        self._ended = cache(
-            Counter(
-                "dag_inference_calls",
-                "Calls that have ended, by their outcome: OK, a reason of the contract, "
-                "CALLER_LEFT or DEADLINE_MISSED.",
-                ("dag_id", "outcome"),
-                registry=registry,
-            ).labels
+        self._ended = counter(
+            "calls",
+            "Calls that have ended, by their outcome: OK, a reason of the contract, "
+            "CALLER_LEFT or DEADLINE_MISSED.",
+            *("dag_id", "outcome"),
         )
-        self._time_to_result = cache(
-            histogram(
-                "time_to_result",
-                "From the arrival of a call that had a run until its answer or error was ready.",
-                *("dag_id", "outcome"),
-            ).labels
+        self._time_to_result = histogram(
+            "time_to_result",
+            "From the arrival of a call that had a run until its answer or error was ready.",
+            *("dag_id", "outcome"),
         )
         self._saved = histogram(
             "time_saved",
             "From the answer of a call until the end of its run, for which it did not wait.",
             "dag_id",
         )
-        self._request = cache(
-            histogram(
-                "airflow_request",
-                "Requests to Airflow, by their status; none if there was no answer.",
-                *("operation", "status"),
-            ).labels
+        self._request = histogram(
+            "airflow_request",
+            "Requests to Airflow, by their status; none if there was no answer.",
+            *("operation", "status"),
         )
-        self._refreshes = Counter(
-            "dag_inference_airflow_token_refreshes",
+        self._refreshes = counter(
+            "airflow_token_refreshes",
             "Tokens that were asked for with the account's password, by what came of it.",
-            ("outcome",),
-            registry=registry,
+            "outcome",
         )
         for outcome in ("ok", "refused", "unanswered"):
-            self._refreshes.labels(outcome)
-        self._looks = Counter(
-            "dag_inference_watcher_looks",
+            self._refreshes(outcome)
+        self._looks = counter(
+            "watcher_looks",
             "Looks for news, by what they are for and whether Airflow answered.",
-            ("kind", "outcome"),
-            registry=registry,
+            *("kind", "outcome"),
         )
         self._lag = histogram(
             "watcher_lag",
@@ -137,7 +112,7 @@ class GatewayMetrics:
         for kind in ("calls", "streams", "rounds"):
             self._interval.labels(kind)
             for outcome in ("ok", "failed"):
-                self._looks.labels(kind, outcome)
+                self._looks(kind, outcome)
         Info("dag_inference_build", "What is running.", registry=registry).info(
             {"version": version("dag-inference-server")}
         )
@@ -149,24 +124,9 @@ class GatewayMetrics:
         """A call has its answer."""
         run, timing = outcome.run, outcome.timing
         label = self._label(run.dag_id, is_real=True)
-        # Without result and conf, which may be large.
-        self.later(self._answered, label, run.run_id, timing, translation, self._trace_id())
-        if not run.is_final and timing.ended_at and timing.detection is not None:
-            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
-            self._early[run.dag_id, run.run_id] = answered_at
-            if len(self._early) > _MAX_EARLY:
-                self._early.popitem(last=False)
-
-    def _answered(
-        self,
-        dag_id: str,
-        run_id: str,
-        timing: Timing,
-        translation: timedelta,
-        trace_id: str | None,
-    ) -> None:
-        exemplar = _exemplar(trace_id, run_id)
-        # It costs more than what it is an example of: a run is told once, a trace everywhere.
+        trace_id = self._trace_id()
+        exemplar = _exemplar(trace_id, run.run_id)
+        # A run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None
         for stage, span in (
             ("admission", timing.admission),
@@ -179,11 +139,16 @@ class GatewayMetrics:
             ("unattributed", timing.unattributed),
         ):
             if span is not None:
-                self._stage(stage, dag_id).observe(span.total_seconds(), stages_exemplar)
-        self._ended(dag_id, "OK").inc()
-        self._time_to_result(dag_id, "OK").observe(
+                self._stage(stage, label).observe(span.total_seconds(), stages_exemplar)
+        self._ended(label, "OK").inc()
+        self._time_to_result(label, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
+        if not run.is_final and timing.ended_at and timing.detection is not None:
+            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
+            self._early[run.dag_id, run.run_id] = answered_at
+            if len(self._early) > _MAX_EARLY:
+                self._early.popitem(last=False)
 
     def failed(
         self,
@@ -197,7 +162,7 @@ class GatewayMetrics:
         is_real = error.subject.run_state is not None
         label = self._label(dag_id, is_real=is_real)
         exemplar = _exemplar(self._trace_id(), error.subject.run_id if is_real else None)
-        self._ended(label, error.reason).inc(exemplar=exemplar)
+        self._ended(label, error.reason).inc(exemplar)
         if took is not None:
             self._time_to_result(label, error.reason).observe(took.total_seconds(), exemplar)
 
@@ -209,39 +174,31 @@ class GatewayMetrics:
 
     def requested(self, operation: str, status: int | None, seconds: float) -> None:
         """A request to Airflow was answered, or not."""
-        self.later(self._requested, operation, status, seconds)
-
-    def _requested(self, operation: str, status: int | None, seconds: float) -> None:
-        self._request(operation, "none" if status is None else status).observe(seconds)
+        self._request(operation, "none" if status is None else str(status)).observe(seconds)
         if operation == LOGIN:
-            self._refreshes.labels(_outcome_of_login(status)).inc()
+            self._refreshes(_outcome_of_login(status)).inc()
 
     def looked(self, kind: str, since: tuple[float, float] | None, *, heard: bool) -> None:
         """The watcher has looked for news."""
-        self._looks.labels(kind, "ok" if heard else "failed").inc()
+        self._looks(kind, "ok" if heard else "failed").inc()
         if since is not None:
             interval, lag = since
             self._interval.labels(kind).set(interval)
             if heard:
-                self._lag.labels(kind).observe(lag)
+                self._lag(kind).observe(lag)
 
     def run_ended(self, run: DagRun) -> None:
         """A run has ended, perhaps long after its answer."""
         answered_at = self._early.pop((run.dag_id, run.run_id), None)
         if answered_at is not None and run.end_date is not None:
             saved = max(run.end_date - answered_at, timedelta(0))
-            self._saved.labels(self._label(run.dag_id, is_real=True)).observe(saved.total_seconds())
+            self._saved(self._label(run.dag_id, is_real=True)).observe(saved.total_seconds())
 
     def show(self, now: Callable[[], Now], registry: CollectorRegistry) -> Callable[[], None]:
         """Show what the gateway is doing; gives what to call before each reading of it."""
         looking = Looking(now, self._label)
         registry.register(looking)
-
-        def look() -> None:
-            self.later.catch_up()
-            looking.look()
-
-        return look
+        return looking.look
 
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:
@@ -258,15 +215,13 @@ class GatewayMetrics:
             self._ended(label, outcome)
 
 
-def _exemplar(trace_id: str | None, run_id: str | None) -> dict[str, str] | None:
+def _exemplar(trace_id: str | None, run_id: str | None) -> dict[str, str]:
     """The call's trace, and its run if both fit."""
-    exemplar: dict[str, str] = {}
-    for name, value in (("trace_id", trace_id), ("run_id", run_id)):
-        # OpenMetrics allows 128 characters, names included.
-        room = 128 - sum(len(key) + len(text) for key, text in exemplar.items())
-        if value is not None and len(name) + len(value) <= room:
-            exemplar[name] = value
-    return exemplar or None
+    exemplar = {"trace_id": trace_id} if trace_id else {}
+    # OpenMetrics allows 128 characters, names included; a trace's id has 32.
+    if run_id and len(run_id) <= (82 if trace_id else 122):
+        exemplar["run_id"] = run_id
+    return exemplar
 
 
 def _outcome_of_login(status: int | None) -> str:

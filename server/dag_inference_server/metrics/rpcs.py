@@ -7,17 +7,16 @@ Names, labels and types as in its `providers/prometheus/server_metrics.go` and
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
-from dag_inference_server.metrics.buckets import BUCKETS
-from dag_inference_server.metrics.later import InARow
+from dag_inference_server.metrics.families import Count, Counter, Histogram, Times
 
 _HANDLERS = 64
 """Of one method that are kept: its own, and those that refuse calls in its place. Those of calls
@@ -37,34 +36,29 @@ CODES = {
 class RpcMetrics(grpc.aio.ServerInterceptor):
     """Counts the RPCs of every service on a server. Paths that lead nowhere make no series."""
 
-    def __init__(self, registry: CollectorRegistry, services: Iterable[Any], later: InARow) -> None:
+    def __init__(self, registry: CollectorRegistry, services: Iterable[Any]) -> None:
         """Begin every series of these services with zero, so that the first error is an increase.
 
         Args:
             registry: Where.
             services: Their descriptors.
-            later: Counts what is no mere number.
         """
-        self._later = later
-        self._started = Counter(
-            "grpc_server_started", "RPCs that have begun.", _METHOD, registry=registry
-        )
+        self._started = Counter("grpc_server_started", "RPCs that have begun.", _METHOD, registry)
         self._handled = Counter(
             "grpc_server_handled",
             "RPCs that have ended, by their status.",
             (*_METHOD, "grpc_code"),
-            registry=registry,
+            registry,
         )
         self._received = Counter(
-            "grpc_server_msg_received", "Messages received.", _METHOD, registry=registry
+            "grpc_server_msg_received", "Messages received.", _METHOD, registry
         )
-        self._sent = Counter("grpc_server_msg_sent", "Messages sent.", _METHOD, registry=registry)
+        self._sent = Counter("grpc_server_msg_sent", "Messages sent.", _METHOD, registry)
         self._seconds = Histogram(
             "grpc_server_handling_seconds",
             "How long RPCs took, from their arrival to their status.",
             _METHOD,
-            buckets=BUCKETS,
-            registry=registry,
+            registry,
         )
         self._methods: dict[str, _Method] = {}
         for service in services:
@@ -78,12 +72,11 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
 
     def _method(self, labels: tuple[str, str, str]) -> _Method:
         return _Method(
-            self._started.labels(*labels),
-            {code: self._handled.labels(*labels, name) for code, name in CODES.items()},
-            self._received.labels(*labels),
-            self._sent.labels(*labels),
-            self._seconds.labels(*labels),
-            later=self._later,
+            self._started(*labels),
+            {code: self._handled(*labels, name) for code, name in CODES.items()},
+            self._received(*labels),
+            self._sent(*labels),
+            self._seconds(*labels),
         )
 
     async def intercept_service(
@@ -101,14 +94,18 @@ class _Method:
     """The series of one method, looked up once."""
 
     def __init__(
-        self, started: Any, handled: Any, received: Any, sent: Any, seconds: Any, *, later: InARow
+        self,
+        started: Count,
+        handled: Mapping[int, Count],
+        received: Count,
+        sent: Count,
+        seconds: Times,
     ) -> None:
         self._started = started
         self._handled = handled
         self.received = received
         self.sent = sent
         self._seconds = seconds
-        self._later = later
         # There are few, and what is made for each call is kept until the call has ended.
         self.counted = lru_cache(_HANDLERS)(self._count)
 
@@ -123,11 +120,8 @@ class _Method:
         return Ending(context, partial(self._ended, time.monotonic()))
 
     def _ended(self, start: float, code: int) -> None:
-        self._later(self._count_end, code, time.monotonic() - start)
-
-    def _count_end(self, code: int, seconds: float) -> None:
         self._handled[code].inc()
-        self._seconds.observe(seconds)
+        self._seconds.observe(time.monotonic() - start)
 
 
 def _unary(method: _Method, serve: Answering) -> Answering:

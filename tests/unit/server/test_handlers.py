@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.undecodable import RefuseUndecodable
-from dag_inference_server.metrics.later import InARow
 from dag_inference_server.metrics.rpcs import RpcMetrics
 from dag_inference_server.tracing.rpcs import RpcSpans
 
@@ -41,7 +40,7 @@ class Details:
 
 
 INTERCEPTORS: dict[str, Any] = {
-    "metrics": lambda: RpcMetrics(CollectorRegistry(), [SERVICE], InARow()),
+    "metrics": lambda: RpcMetrics(CollectorRegistry(), [SERVICE]),
     "spans": lambda: RpcSpans(
         TracerProvider().get_tracer("test"), [SERVICE.full_name], lambda: True
     ),

@@ -91,3 +91,26 @@ def test_only_so_many_dags_have_series_of_their_own() -> None:
     failed = [s for s in calls.samples if s.labels["outcome"] == "TASK_FAILED"]
     assert len({sample.labels["dag_id"] for sample in failed}) == 6
     assert [sample.value for sample in failed if sample.labels["dag_id"] == "other"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("trace_id", "run_id", "exemplar"),
+    [
+        ("t" * 32, "r" * 82, {"trace_id": "t" * 32, "run_id": "r" * 82}),
+        ("t" * 32, "r" * 83, {"trace_id": "t" * 32}),
+        (None, "r" * 122, {"run_id": "r" * 122}),
+        (None, "r" * 123, None),
+    ],
+)
+def test_an_exemplar(trace_id: str | None, run_id: str, exemplar: dict[str, str] | None) -> None:
+    """Names the trace, and the run if both fit in the 128 characters of OpenMetrics."""
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry, max_dags=5, trace_id=lambda: trace_id)
+    error = TaskFailed("", subject=Subject("dag", run_id, "failed"))
+
+    metrics.failed("dag", error, timedelta(seconds=1))
+
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    told = [sample.exemplar.labels for sample in samples if sample.exemplar]
+    assert told == ([exemplar, exemplar] if exemplar else [])
+    assert all(sum(map(len, (*each, *each.values()))) <= 128 for each in told)
