@@ -102,7 +102,7 @@ class Responses:
             ResultTooLarge: The answer is larger than the limit.
         """
         start = time.monotonic()
-        response = pb.InvokeResponse(run=self.run(outcome.run), timing=timing(outcome.timing))
+        response = pb.InvokeResponse(run=self.run(outcome.run), timing=_timing(outcome.timing))
         more = b""
         if wanted.result_format is ResultFormat.REFERENCE:
             references = (self._reference(outcome.run, r) for r in outcome.references)
@@ -118,7 +118,9 @@ class Responses:
                 raise ResultTooDeep(
                     "the result is nested a thousand levels deep; ask for a reference"
                 ) from None
-        complete(response.timing, outcome.timing, start)
+        translation = timedelta(seconds=time.monotonic() - start)
+        response.timing.translation.FromTimedelta(translation)
+        response.timing.total.FromTimedelta(outcome.timing.total + translation)
         answer = Answer(response, more)
         if (size := answer.size + _ENVELOPE) > self.max_bytes:
             raise ResultTooLarge(
@@ -195,30 +197,13 @@ def _ui_path(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}"
 
 
-def timing(of: Timing) -> pb.Timing:
+def _timing(of: Timing) -> pb.Timing:
     """Where the time of a call went, but for the translation."""
-    return pb.Timing(
-        admission=_duration(of.admission),
-        trigger=_duration(of.trigger),
-        queued=_duration(of.queued),
-        running=_duration(of.running),
-        detection=_duration(of.detection),
-        value_read=_duration(of.value_read),
-        unattributed=_duration(of.unattributed),
-        total=_duration(of.total),
-    )
+    spans = of.stages() | {"total": of.total}
+    return pb.Timing(**{name: _duration(span) for name, span in spans.items()})
 
 
-def complete(message: pb.Timing, of: Timing, start: float) -> None:
-    """Add the translation, which began at `start` by the monotonic clock."""
-    translation = timedelta(seconds=time.monotonic() - start)
-    message.translation.FromTimedelta(translation)
-    message.total.FromTimedelta(of.total + translation)
-
-
-def _duration(span: timedelta | None) -> Duration | None:
-    if span is None:
-        return None
+def _duration(span: timedelta) -> Duration:
     message = Duration()
     message.FromTimedelta(span)
     return message

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -23,9 +24,7 @@ from dag_inference.errors import (
     ShuttingDown,
     Subject,
 )
-from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference_server.edge.deadline import Deadline, seconds_left
-from dag_inference_server.edge.responses import timing as message_of
 from dag_inference_server.edge.status import end, end_of, shortened
 from dag_inference_server.invocation.admission import RETRY_AFTER
 from dag_inference_server.invocation.call import Timing
@@ -84,17 +83,10 @@ class Rpc:
         """Take in that the run exists."""
         self._about["run_id"] = run_id
 
-    def answered(self, timing: pb.Timing) -> None:
-        """Take in where the time of the call went."""
-        self._stages = {
-            field.name: round(span.seconds + span.nanos / 1e9, 4)
-            for field, span in timing.ListFields()
-            if field.name != "total"
-        }
-
-    def timed(self, timing: Timing) -> None:
-        """Take in where the time went of a call that gets no answer."""
-        self.answered(message_of(timing))
+    def timed(self, timing: Timing, translation: timedelta | None = None) -> None:
+        """Take in where the time of the call went, and of its answer's making if it has one."""
+        stages = timing.stages(translation).items()
+        self._stages = {stage: round(span.total_seconds(), 4) for stage, span in stages}
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -150,8 +152,9 @@ class DagInferenceServicer(pb_grpc.DagInferenceServicer):
 
     def _translating(self, wanted: Wanted, told: Rpc) -> Translate[Answer[pb.InvokeResponse]]:
         async def translate(outcome: Outcome) -> Answer[pb.InvokeResponse]:
+            start = time.monotonic()
             answer = await self._responses.outcome(wanted, outcome)
-            told.answered(answer.message.timing)
+            told.timed(outcome.timing, timedelta(seconds=time.monotonic() - start))
             return answer
 
         return translate

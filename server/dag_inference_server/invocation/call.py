@@ -133,6 +133,23 @@ class Timing:
     ended_at: datetime | None
     """When the last of Airflow's own stages had ended, by its clock."""
 
+    def stages(self, translation: timedelta | None = None) -> dict[str, timedelta]:
+        """What is known, by the names that the contract, the log and the metrics have for it.
+
+        The translation, which comes on top of the total, is the last stage of a call.
+        """
+        stages = {
+            "admission": self.admission,
+            "trigger": self.trigger,
+            "queued": self.queued,
+            "running": self.running,
+            "detection": self.detection,
+            "value_read": self.value_read,
+            "translation": translation,
+            "unattributed": self.unattributed,
+        }
+        return {stage: span for stage, span in stages.items() if span is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

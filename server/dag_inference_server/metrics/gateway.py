@@ -128,18 +128,8 @@ class GatewayMetrics:
         exemplar = _exemplar(trace_id, run.run_id)
         # A run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None
-        for stage, span in (
-            ("admission", timing.admission),
-            ("trigger", timing.trigger),
-            ("queued", timing.queued),
-            ("running", timing.running),
-            ("detection", timing.detection),
-            ("value_read", timing.value_read),
-            ("translation", translation),
-            ("unattributed", timing.unattributed),
-        ):
-            if span is not None:
-                self._stage(stage, label).observe(span.total_seconds(), stages_exemplar)
+        for stage, span in timing.stages(translation).items():
+            self._stage(stage, label).observe(span.total_seconds(), stages_exemplar)
         self._ended(label, "OK").inc()
         self._time_to_result(label, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar

@@ -174,3 +174,18 @@ async def test_what_an_event_loop_has_to_say(capsys: pytest.CaptureFixture[str])
     line = json.loads(said)
     assert (line["level"], line["logger"]) == ("error", "asyncio")
     assert "in fail" in line["exception"]
+
+
+@pytest.mark.parametrize(
+    "value", ["\udc80", "a\x1b[0mé\u2028", 2**70, -(2**70), 1.5, {"a": [None, True]}, {2: "x"}]
+)
+def test_whatever_is_logged(value: object, capfd: pytest.CaptureFixture[str]) -> None:
+    """Is one line of JSON, and of a value that JSON knows nothing is lost."""
+    configure("info", "json")
+
+    structlog.get_logger().info("hello", value=value, unknown=Ellipsis)
+
+    line, end = capfd.readouterr().err.split("\n")
+    assert not end
+    assert json.loads(line)["unknown"] == "Ellipsis"
+    assert json.loads(line)["value"] == json.loads(json.dumps(value))

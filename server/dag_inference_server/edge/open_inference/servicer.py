@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import grpc
@@ -25,7 +26,6 @@ from dag_inference_server.edge.open_inference.requests import read_infer, reques
 from dag_inference_server.edge.open_inference.responses import InferResponses
 from dag_inference_server.edge.open_inference.stream import InferStream
 from dag_inference_server.edge.requests import Limits, TimeRemaining, within
-from dag_inference_server.edge.responses import complete, timing
 from dag_inference_server.edge.rpc import Rpc, Rpcs
 from dag_inference_server.edge.wire import Answer
 from dag_inference_server.inference import open_inference_pb2 as pb
@@ -148,10 +148,9 @@ class OpenInferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         call, inference = await read_infer(request, time_remaining, self._limits)
 
         async def translate(outcome: Outcome) -> Answer[pb.ModelInferResponse]:
-            start, stages = time.monotonic(), timing(outcome.timing)
+            start = time.monotonic()
             answer = await self._responses.outcome(request.id, inference, outcome)
-            complete(stages, outcome.timing, start)
-            told.answered(stages)
+            told.timed(outcome.timing, timedelta(seconds=time.monotonic() - start))
             return answer
 
         return await self._invocations.invoke(call, listener, translate)
