@@ -25,7 +25,7 @@ from dag_inference_server.airflow.bodies import Body, whole
 from dag_inference_server.airflow.breaker import Breaker
 from dag_inference_server.airflow.clock import Clock
 from dag_inference_server.airflow.credentials import Credentials
-from dag_inference_server.airflow.observer import RequestObserver, operation_of
+from dag_inference_server.airflow.observer import LOGIN, RequestObserver
 from dag_inference_server.airflow.requests import Operation, Request, Writer
 from dag_inference_server.airflow.retries import a_few_times
 from dag_inference_server.airflow.tokens import NOT_TAKEN, Tokens
@@ -198,7 +198,7 @@ class Transport:
         account = {"username": username, "password": password}
         # Not part of the API that `airflow_client` knows.
         request = Request(
-            "POST",
+            LOGIN,
             f"{self.url}/auth/token",
             {"Content-Type": "application/json", "Accept": "application/json"},
             json.dumps(account).encode(),
@@ -278,8 +278,7 @@ class Transport:
 
     def _tell(self, request: Request, status: int | None, start: float) -> None:
         if self._observer is not None:
-            operation = operation_of(request.method, request.url, self.url)
-            self._observer.requested(operation, status, time.monotonic() - start)
+            self._observer.requested(request.operation, status, time.monotonic() - start)
 
     def _read_clock(self, date: str) -> None:
         # The first answer of a second tells most.

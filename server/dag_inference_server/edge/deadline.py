@@ -28,10 +28,15 @@ _C_CORE = " grpc-c/"
 Java's tell deadlines as they are."""
 
 
-def seconds_left(context: grpc.aio.ServicerContext[Any, Any]) -> float | None:
-    """Seconds until the caller's own clock rings, at least; `None` for ever."""
+def seconds_left(context: grpc.aio.ServicerContext[Any, Any], ago: float = 0.0) -> float | None:
+    """Seconds until the caller's own clock rings, at least; `None` for ever.
+
+    As it was so many seconds `ago`: what is told too long does not shrink with what is left.
+    """
     told = context.time_remaining()
-    return _at_least(told) if _is_c_core(context) else told
+    if told is None:
+        return None
+    return _at_least(told + ago) if _is_c_core(context) else told + ago
 
 
 def countdown(context: grpc.aio.ServicerContext[Any, Any]) -> Callable[[], float | None]:
@@ -48,10 +53,8 @@ def margin(time_remaining: float) -> float:
     return min(max(_MARGIN_SHARE * time_remaining, _MARGIN_MIN), _MARGIN_MAX)
 
 
-def _at_least(told: float | None) -> float | None:
+def _at_least(told: float) -> float:
     """What a deadline was before a C core told it so."""
-    if told is None:
-        return None
     unit = next((unit for least, unit in _ROUNDED_UP if told > least), 0.0)
     return told * (1 - _REUSED) - unit
 
@@ -66,11 +69,12 @@ def _is_c_core(context: grpc.aio.ServicerContext[Any, Any]) -> bool:
 class Deadline:
     """When a call has to have its answer, however it ends."""
 
-    def __init__(self, time_remaining: float | None) -> None:
-        """So many seconds are left until the caller's own clock rings; `None` for ever."""
+    def __init__(self, time_remaining: float | None, ago: float = 0.0) -> None:
+        """So many seconds were left, so many seconds `ago`; `None` for ever."""
         self._missed_at: float | None = None
         if time_remaining is not None:
-            self._missed_at = time.monotonic() + time_remaining - margin(time_remaining)
+            start = time.monotonic() - ago
+            self._missed_at = start + time_remaining - margin(time_remaining)
 
     @property
     def code(self) -> grpc.StatusCode:

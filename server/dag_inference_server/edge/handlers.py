@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -72,12 +73,12 @@ class Ending:
     No generator: every RPC goes through it, and through one of those at five times the cost.
     """
 
-    __slots__ = ("_context", "_deadline", "_tell")
+    __slots__ = ("_context", "_start", "_tell")
 
     def __init__(self, context: Any, tell: Callable[[int], None]) -> None:
         """Call `tell` when the RPC of `context` has ended."""
         self._context = context
-        self._deadline = Deadline(seconds_left(context))
+        self._start = time.monotonic()
         self._tell = tell
 
     def __enter__(self) -> None:
@@ -89,7 +90,8 @@ class Ending:
             case None | grpc.aio.AbortError():
                 code = _code_of(self._context)
             case asyncio.CancelledError() | GeneratorExit():
-                code = self._deadline.code.value[0]
+                ago = time.monotonic() - self._start
+                code = Deadline(seconds_left(self._context, ago), ago).code.value[0]
             case _:
                 code = grpc.StatusCode.UNKNOWN.value[0]
         self._tell(code)

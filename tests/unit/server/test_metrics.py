@@ -1,4 +1,4 @@
-"""The scale of times, and the names of requests."""
+"""The scale of times, and what is bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from dag_inference.errors import Subject, TaskFailed
-from dag_inference_server.airflow.observer import operation_of
 from dag_inference_server.metrics.buckets import BUCKETS
 from dag_inference_server.metrics.gateway import GatewayMetrics
 from dag_inference_server.metrics.rpcs import CODES
@@ -57,26 +56,6 @@ def test_codes_are_named_as_in_go() -> None:
         *("Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss"),
         "Unauthenticated",
     ]
-
-
-@pytest.mark.parametrize(
-    ("base", "path", "operation"),
-    [
-        ("http://a", "/api/v2/version", "GET /version"),
-        ("http://a", "/api/v2/dags/my.dag/details", "GET /dags/{}/details"),
-        ("http://a", "/api/v2/dags/~/dagRuns?run_id=x&limit=1", "GET /dags/~/dagRuns"),
-        (
-            "http://a",
-            "/api/v2/dags/d/dagRuns/grpc-1/taskInstances/t/xcomEntries/return_value?x=1",
-            "GET /dags/{}/dagRuns/{}/taskInstances/{}/xcomEntries/{}",
-        ),
-        ("https://a/airflow", "/api/v2/dags/d/details", "GET /dags/{}/details"),
-        ("https://a/airflow/dags", "/auth/token", "GET /auth/token"),
-    ],
-)
-def test_a_request_is_named_without_ids(base: str, path: str, operation: str) -> None:
-    """So that there are few names; where Airflow answers is no part of them."""
-    assert operation_of("GET", base + path, base) == operation
 
 
 def test_only_so_many_dags_have_series_of_their_own() -> None:
