@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ import pytest
 import structlog
 
 from dag_inference_server.logs import configure, tell_of_loop
+
+HOUR = timedelta(hours=1)
 
 CANARY = "a caller's value"
 
@@ -188,4 +191,5 @@ def test_whatever_is_logged(value: object, capfd: pytest.CaptureFixture[str]) ->
     line, end = capfd.readouterr().err.split("\n")
     assert not end
     assert json.loads(line)["unknown"] == "Ellipsis"
+    assert datetime.now(UTC) - datetime.fromisoformat(json.loads(line)["timestamp"]) < HOUR
     assert json.loads(line)["value"] == json.loads(json.dumps(value))
