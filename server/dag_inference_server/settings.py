@@ -224,10 +224,10 @@ class Settings(BaseSettings):
     needs for so many triggers: fewer, where deadlines are short."""
 
     max_pending_calls: int = Field(default=100_000, ge=1, le=1_000_000_000)
-    """How many calls may have come that the gateway has not got to yet. Of more gRPC itself cancels
-    some, from twice as many on all, `Wait` and health among them, without a reason or the time to
-    come back: so there is room for any burst, and `max_calls`, which must be less, is what
-    refuses."""
+    """How many calls may have come that the gateway has not got to yet, by each of eight servers
+    that its connections are spread over. Of more gRPC itself cancels some, from twice as many on
+    all, `Wait` and health among them, without a reason or the time to come back: so there is room
+    for any burst, and `max_calls`, which must be less, is what refuses."""
 
     refuse_hopeless: bool = False
     """Whether a call is refused at once when runs of its DAG have lately been queued for longer

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 
 from collector import collecting, traced
 from dag_inference.v1 import dag_inference_pb2 as pb
@@ -117,6 +119,25 @@ async def test_too_much_metadata(airflow: FakeAirflow, gateway: Gateway) -> None
 
     assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert MessageToDict(answer.result) == {"return_value": 1}
+
+
+@pytest.mark.parametrize("settings", [{"channelz": True}])
+async def test_calls_are_taken_in_side_by_side(gateway: Gateway) -> None:
+    """Those of some connections do not wait until those of others are taken in."""
+    own_connection = [("grpc.use_local_subchannel_pool", 1)]
+    async with AsyncExitStack() as stack:
+        for _ in range(32):
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{gateway.serving.port}", own_connection)
+            await stack.enter_async_context(channel)
+            await failure(rpc.DagInferenceStub(channel).Invoke(pb.InvokeRequest(), timeout=5))
+
+    ours: Any = gateway.channel
+    stub = channelz_pb2_grpc.ChannelzStub(ours)
+    servers = (await stub.GetServers(channelz_pb2.GetServersRequest())).server
+
+    started = [server.data.calls_started for server in servers]
+    assert sum(started) == 33
+    assert sum(calls > 0 for calls in started) > 2
 
 
 @pytest.mark.parametrize("settings", [{"max_calls": 4, "max_pending_calls": 5}])
