@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from benchmarks.fake.airflow import ANSWERED, LASTING, FakeProcess, fake_airflow
 from benchmarks.fake.flood import Flood, as_told, at_its_own_pace
-from benchmarks.fake.throughput import calls_per_second
+from benchmarks.fake.throughput import Rate, calls_per_second
 from benchmarks.gateway import gateway
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Cell, Report
@@ -23,7 +23,7 @@ _PLACES = 32
 for them all, which the case with more shows."""
 
 NOTE = """The peak: as many callers as there are places (MAX_CALLS), each with one call after the
-other. Where runs take a second, they bound it, as with every real Airflow; against a fake Airflow
+other, before the flood and after it. Where runs take a second, they bound it, as with every real Airflow; against a fake Airflow
 that answers at once, the gateway's own core does. At their own pace: five times the calls, whatever
 becomes of those before. As told: five times the callers, of whom each comes back when its refusal
 says. Where the core is what bounds, each refusal takes of it what a third of a call does: no bar is
@@ -90,10 +90,16 @@ async def _overload(
 ) -> list[list[Cell]]:
     with gateway(airflow.address, MAX_CALLS=str(sizes.concurrency)) as server:
         pids = {"server": server.pid, "load": os.getpid()}
-        peak = await calls_per_second(server.target, sizes, pids, case.dag_id)
+        before = await calls_per_second(server.target, sizes, pids, case.dag_id)
         spent = cpu_seconds(server.pid)
-        came = await case.flood(server.target, case.dag_id, peak.calls, sizes)
+        came = await case.flood(server.target, case.dag_id, before.calls, sizes)
         cores = (cpu_seconds(server.pid) - spent) / came.seconds
+        # The machine may have become slower, or faster, meanwhile.
+        after = await calls_per_second(server.target, sizes, pids, case.dag_id)
+    peak = Rate(
+        (before.calls + after.calls) / 2,
+        {who: (cores + after.cores[who]) / 2 for who, cores in before.cores.items()},
+    )
     share, what = came.goodput / peak.calls, f"beyond {case.bound}, {case.manner}"
     if case.flood is _at_pace and case.has_bar:
         report.bar(f"offered {what}", came.offered / peak.calls, 4.5, "times", at_least=True)

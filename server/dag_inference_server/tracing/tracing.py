@@ -179,13 +179,18 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Context | None:
 def trace_headers() -> dict[str, str]:
     """What a request to Airflow says of the trace that it belongs to."""
     headers: dict[str, str] = {}
-    _PROPAGATOR.inject(headers)
+    # Most have none.
+    if trace.get_current_span() is not trace.INVALID_SPAN:
+        _PROPAGATOR.inject(headers)
     return headers
 
 
 def trace_id() -> str | None:
     """The trace of the call that this is for; `None` if nobody records it."""
-    context = trace.get_current_span().get_span_context()
+    span = trace.get_current_span()
+    if span is trace.INVALID_SPAN:
+        return None
+    context = span.get_span_context()
     return format(context.trace_id, "032x") if context.trace_flags.sampled else None
 
 
