@@ -23,12 +23,13 @@ _PLACES = 32
 for them all, which the case with more shows."""
 
 NOTE = """The peak: as many callers as there are places (MAX_CALLS), each with one call after the
-other, before the flood and after it. Where runs take a second, they bound it, as with every real Airflow; against a fake Airflow
-that answers at once, the gateway's own core does. At their own pace: five times the calls, whatever
-becomes of those before. As told: five times the callers, of whom each comes back when its refusal
-says. Where the core is what bounds, each refusal takes of it what a third of a call does: no bar is
-set for callers there who are told to come back later and do not listen. Who makes the flood takes
-processor from gateway and fake where there are few, and does not reach its pace."""
+other, before the flood and after it. Where runs take a second, they bound it, as with every real
+Airflow; against a fake Airflow that answers at once, the gateway's own core does. At their own
+pace: five times the calls, whatever becomes of those before. As told: five times the callers, of
+whom each comes back when its refusal says. Where the core is what bounds, each refusal takes of it
+what a third of a call does: no bar is set for callers there who are told to come back later and do
+not listen. Who makes the flood takes processor from gateway and fake where there are few, and does
+not reach its pace."""
 
 
 Flooding: TypeAlias = Callable[[str, str, float, Sizes], Awaitable[Flood]]
