@@ -16,7 +16,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from dag_inference_server.edge.handlers import Answering, Ending, Streaming, Wraps, wrapped
 from dag_inference_server.edge.rpc import AUDIENCE
-from dag_inference_server.tracing.tracing import caller_of, trace_id
+from dag_inference_server.tracing.tracing import IS_TRACED, caller_of, trace_id
 
 _OUR_FAULT = {
     grpc.StatusCode.UNKNOWN.value[0],
@@ -89,6 +89,7 @@ def _spanning(span: Span, context: Any) -> Iterator[None]:
     """Serve an RPC inside the block, as what a span is about."""
     # For good: every RPC is a task of its own, and its context ends with it.
     contexts.attach(trace.set_span_in_context(span))
+    IS_TRACED.set(True)
     AUDIENCE.set(partial(_attribute, span))
     if recorded := trace_id():
         structlog.contextvars.bind_contextvars(trace_id=recorded)

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -31,6 +32,9 @@ _EXPORT_TIMEOUT = 5
 _LAST_BATCH, _GIVING_UP = 0.5, 0.2
 """Seconds for what is left when the gateway ends, and for giving it up. A collector that is away
 must not hold the end up for longer than the grace leaves (`drain.py`)."""
+
+IS_TRACED: ContextVar[bool] = ContextVar("is_traced", default=False)
+"""Whether there is a span of ours to look for: most calls have none, and to look takes long."""
 
 _IDS = RandomIdGenerator()
 
@@ -179,18 +183,16 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Context | None:
 def trace_headers() -> dict[str, str]:
     """What a request to Airflow says of the trace that it belongs to."""
     headers: dict[str, str] = {}
-    # Most have none.
-    if trace.get_current_span() is not trace.INVALID_SPAN:
+    if IS_TRACED.get():
         _PROPAGATOR.inject(headers)
     return headers
 
 
 def trace_id() -> str | None:
     """The trace of the call that this is for; `None` if nobody records it."""
-    span = trace.get_current_span()
-    if span is trace.INVALID_SPAN:
+    if not IS_TRACED.get():
         return None
-    context = span.get_span_context()
+    context = trace.get_current_span().get_span_context()
     return format(context.trace_id, "032x") if context.trace_flags.sampled else None
 
 
