@@ -28,7 +28,7 @@ _OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
     ("grpc.server_max_unrequested_time_in_server", 3600),
 )
-"""Those of the gateway (`gateway.py`), so that only what it does makes a difference."""
+"""As the gateway's (`server.py`), which are of eight servers that share its port."""
 
 
 class Echo(rpc.DagInferenceServicer):

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from dag_inference_server import logs
+from dag_inference_server.ports import check_free
 from dag_inference_server.settings import (
     CONFIG_ENV,
     ENV_PREFIX,
@@ -205,16 +206,10 @@ def _fail(message: str) -> NoReturn:
 
 def _check_free(address: str, setting: str = "--listen") -> None:
     """Find out before Airflow has booted that the port is taken."""
-    import socket
-
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if "[" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), int(port)))
-        except OSError:
-            _fail(f"{address} is taken. Name another with {setting}, for example 127.0.0.1:0.")
+    try:
+        check_free(address)
+    except OSError:
+        _fail(f"{address} is taken. Name another with {setting}, for example 127.0.0.1:0.")
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

@@ -21,6 +21,10 @@ _LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
 
 
+_AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
+"""What does not show some of its fields keeps them to itself in the log, too."""
+
+
 def configure(level: str, form: str = "text") -> None:
     """Log from `level` on, one line an event.
 
@@ -132,15 +136,17 @@ def _stamped(_: object, __: str, event: EventDict) -> EventDict:
 
 def _as_json(_: object, __: str, event: EventDict) -> bytes:
     try:
-        return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(event, default=repr, option=_AS_IT_LOOKS)
     except TypeError:
         # A half of a character, which is no UTF-8, or a number of more than 64 bits.
-        text = json.dumps(event, ensure_ascii=False, default=_plain)
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=_plain)
         return text.encode(errors="backslashreplace")
 
 
 def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return repr(value)
 
 
 def _printable(_: object, __: str, event: EventDict) -> EventDict:

@@ -9,12 +9,12 @@ reason. The system spreads connections over servers that share a port (SO_REUSEP
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import grpc
+
+from dag_inference_server.ports import check_free
 
 
 class SideBySide(grpc.aio.Server):
@@ -43,12 +43,11 @@ class SideBySide(grpc.aio.Server):
         """Listen there; gives the port.
 
         Raises:
-            OSError: Somebody else does, whom the calls would be shared with.
+            OSError: Somebody else does already, whom the calls would be shared with.
             RuntimeError: It is none of this machine's addresses.
         """
-        host, _, port = address.rpartition(":")
-        if port != "0":
-            _check_free(host.strip("[]"), int(port))
+        check_free(address)
+        host = address.rpartition(":")[0]
         first, *others = self._servers
         chosen = first.add_insecure_port(address)
         for server in others:
@@ -72,18 +71,3 @@ class SideBySide(grpc.aio.Server):
         """Wait until it has ended; whether it has not within `timeout` seconds."""
         waits = (server.wait_for_termination(timeout) for server in self._servers)
         return any(await asyncio.gather(*waits))
-
-
-def _check_free(host: str, port: int) -> None:
-    """See that nobody listens there, who may be willing to share.
-
-    Raises:
-        OSError: Somebody does.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        # What else there may be, gRPC will find, which knows more kinds of names.
-        if error.errno == errno.EADDRINUSE:
-            raise

@@ -54,7 +54,7 @@ class Writer(ApiClient):
     ) -> Any:
         _, *written = super().param_serialize(method, resource_path, path_params, *args, **kwargs)
         any_of = (name for name, value in (path_params or {}).items() if value == "~")
-        # The client hands over what this gives to what follows.
+        # As the method: the client hands over what this gives to `call_api`.
         return _operation(method, resource_path, *any_of), *written
 
     def call_api(  # noqa: D102 - the client's own method
@@ -66,8 +66,9 @@ class Writer(ApiClient):
         post_params: Any = None,
         _request_timeout: Any = None,
     ) -> Any:
+        operation = method
         encoded = None if body is None else json.dumps(body).encode()
-        return _Written(Request(method, url, dict(header_params or {}), encoded))
+        return _Written(Request(operation, url, dict(header_params or {}), encoded))
 
 
 @cache

@@ -16,8 +16,9 @@ from dag_inference_server.invocation.queue_times import RECENT, QueueTimes
 RETRY_AFTER = timedelta(seconds=1)
 """When there may be a place again, or another replica in ours."""
 
-_RETRIES = tuple(RETRY_AFTER * (1 + step / 16) for step in range(16))
-"""When who is refused may come back, one after the other: all at once would be as many again."""
+_RETRIES = tuple(RETRY_AFTER * (2 + step / 8) for step in range(16))
+"""When who is refused may come back, one after the other: all at once would be as many again. And
+not too soon: each refusal costs what a call is made with."""
 
 
 REASONS = (

@@ -62,7 +62,7 @@ class Times:
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add what was observed to what is read."""
-        # Copied at once: calls go on being counted.
+        # Calls go on being counted meanwhile: a bucket is read once, and never goes back.
         counts, exemplars = accumulate(self._counts.copy()), self._exemplars.copy()
         family.add_metric(
             labels,
@@ -89,6 +89,10 @@ class Counter:
         """The series of these labels, which begins with zero if there is none."""
         return self._series[labels]
 
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """Its name, so that the registry sees that there is no other."""
+        yield CounterMetricFamily(self._name, self._what, labels=self._labels)
+
     def collect(self) -> Iterator[CounterMetricFamily]:
         """What was counted. In any thread."""
         family = CounterMetricFamily(self._name, self._what, labels=self._labels)
@@ -111,6 +115,10 @@ class Histogram:
     def __call__(self, *labels: str) -> Times:
         """The series of these labels, which begins empty if there is none."""
         return self._series[labels]
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """Its name, so that the registry sees that there is no other."""
+        yield HistogramMetricFamily(self._name, self._what, labels=self._labels)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What was observed. In any thread."""

@@ -69,7 +69,7 @@ AIRFLOW_UNAVAILABLE = [
     unavailable("database error", faults.database_error(), Kind.DAG),
     unavailable("502 with a page", faults.html(502), Kind.DAG),
     unavailable("503", faults.refused(503), Kind.TASKS),
-    unavailable("429", faults.refused(429, "Slow down"), Kind.VERSION),
+    unavailable("429", faults.refused(429, "Slow down"), Kind.DAG),
     unavailable("404 with a page", faults.html(404), Kind.DAG),
     unavailable("200 with a page", faults.html(200), Kind.DAG),
     unavailable("200 with nothing", faults.empty(), Kind.TASKS),

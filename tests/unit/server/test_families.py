@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics, enable_created_metrics
 from prometheus_client import Counter as TheirCounter
 from prometheus_client import Histogram as TheirHistogram
 from prometheus_client.exposition import generate_latest as classic
@@ -26,8 +27,10 @@ SECONDS = st.floats(0, 1000) | st.sampled_from(BUCKETS)
 
 
 @pytest.fixture(autouse=True)
-def _only_numbers() -> None:
+def _only_numbers() -> Iterator[None]:
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    yield
+    enable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def told(registry: CollectorRegistry) -> list[str]:
@@ -74,3 +77,13 @@ def test_a_series_begins_with_zero() -> None:
 
     assert 'calls_total{dag_id="a",outcome="OK"} 0.0' in page
     assert 'time_seconds_count{dag_id="a",outcome="OK"} 0.0' in page
+
+
+@pytest.mark.parametrize("family", [Counter, Histogram])
+def test_a_name_is_taken_once(family: type[Counter | Histogram]) -> None:
+    """The registry takes no two families of a name."""
+    registry = CollectorRegistry()
+    family("name", "What.", LABELS, registry)
+
+    with pytest.raises(ValueError, match="name"):
+        family("name", "What.", LABELS, registry)

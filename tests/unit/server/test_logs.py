@@ -191,5 +191,6 @@ def test_whatever_is_logged(value: object, capfd: pytest.CaptureFixture[str]) ->
     line, end = capfd.readouterr().err.split("\n")
     assert not end
     assert json.loads(line)["unknown"] == "Ellipsis"
+    assert json.loads(line)["timestamp"].endswith("Z")
     assert datetime.now(UTC) - datetime.fromisoformat(json.loads(line)["timestamp"]) < HOUR
     assert json.loads(line)["value"] == json.loads(json.dumps(value))
