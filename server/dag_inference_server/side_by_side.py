@@ -3,7 +3,8 @@
 A server of grpc.aio takes in one call, and only two turns of the event loop later the next one
 (`_server_main_loop` of `grpc/_cython/_cygrpc/aio/server.pyx.pxi`). A turn is as long as what all
 other calls have to do in it, so that of a busy gateway a call gets its refusal late for no better
-reason. The system spreads connections over servers that share a port (SO_REUSEPORT).
+reason. The system spreads connections over servers that share a port (SO_REUSEPORT); what comes
+over one connection is still taken in one by one.
 """
 
 from __future__ import annotations
