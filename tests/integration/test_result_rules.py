@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
-from integration.gateway import Gateway
+from integration.gateway import Gateway, running, settings_for
 from integration.statuses import failure
 from integration.waiting import first_run
 
@@ -88,12 +88,14 @@ async def test_a_clean_up_is_no_result(
     assert response.run.state == pb.RUN_STATE_SUCCESS
 
 
-async def test_before_33_nothing_is_declared(airflow: FakeAirflow, gateway: Gateway) -> None:
+async def test_before_33_nothing_is_declared(airflow: FakeAirflow) -> None:
     """Airflow before 3.3 has no `@result`: its DAGs' only leaf is the result."""
+    # A gateway asks for the version once.
     airflow.faults.add(faults.of_version("3.2.1"), Kind.VERSION)
     airflow.add(Dag("dag", source=None, script=[steps.finish("predict", 1)]))
 
-    response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+    async with running(settings_for(airflow)) as gateway:
+        response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
 
     assert MessageToDict(response.result) == {"return_value": 1}
 
