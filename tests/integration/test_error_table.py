@@ -79,6 +79,9 @@ async def test_error(
     airflow: FakeAirflow, gateway: Gateway, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that fails says why, in one ErrorInfo, and about which run if there is one."""
+    if case.reason == "AIRFLOW_UNAVAILABLE":
+        # Which has let the gateway in before.
+        await gateway.ready()
     dag = airflow.add(case.dag())
     case.before(airflow)
     if case.bug:
