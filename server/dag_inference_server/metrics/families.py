@@ -7,12 +7,14 @@ the event loop alone, and become the library's families when they are read.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 
 from dag_inference_server.metrics.buckets import BUCKETS
@@ -74,55 +76,61 @@ class Times:
         )
 
 
-class Counter:
-    """How many there were, by labels."""
+S = TypeVar("S", Count, Times)
+
+
+class _Family(ABC, Generic[S]):
+    """Series, by labels."""
 
     def __init__(
         self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry
     ) -> None:
         """Show them where `registry` is read, under `name` and what that means."""
         self._name, self._what, self._labels = name, what, labels
-        self._series: defaultdict[tuple[str, ...], Count] = defaultdict(Count)
+        self._series: defaultdict[tuple[str, ...], S] = defaultdict(self._begin)
         registry.register(self)
 
-    def __call__(self, *labels: str) -> Count:
+    def __call__(self, *labels: str) -> S:
         """The series of these labels, which begins with zero if there is none."""
         return self._series[labels]
 
-    def describe(self) -> Iterator[CounterMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Its name, so that the registry sees that there is no other."""
-        yield CounterMetricFamily(self._name, self._what, labels=self._labels)
+        yield self._read({})
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """What was counted. In any thread."""
+        # Series may begin meanwhile.
+        yield self._read(self._series.copy())
+
+    @abstractmethod
+    def _begin(self) -> S: ...
+
+    @abstractmethod
+    def _read(self, series: Mapping[tuple[str, ...], S]) -> Metric: ...
+
+
+class Counter(_Family[Count]):
+    """How many there were, by labels."""
+
+    def _begin(self) -> Count:
+        return Count()
+
+    def _read(self, series: Mapping[tuple[str, ...], Count]) -> Metric:
         family = CounterMetricFamily(self._name, self._what, labels=self._labels)
-        for labels, count in [*self._series.items()]:
+        for labels, count in series.items():
             count.add_to(family, labels)
-        yield family
+        return family
 
 
-class Histogram:
+class Histogram(_Family[Times]):
     """How long it took, in seconds, by labels."""
 
-    def __init__(
-        self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry
-    ) -> None:
-        """Show them where `registry` is read, under `name` and what that means."""
-        self._name, self._what, self._labels = name, what, labels
-        self._series: defaultdict[tuple[str, ...], Times] = defaultdict(Times)
-        registry.register(self)
+    def _begin(self) -> Times:
+        return Times()
 
-    def __call__(self, *labels: str) -> Times:
-        """The series of these labels, which begins empty if there is none."""
-        return self._series[labels]
-
-    def describe(self) -> Iterator[HistogramMetricFamily]:
-        """Its name, so that the registry sees that there is no other."""
-        yield HistogramMetricFamily(self._name, self._what, labels=self._labels)
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """What was observed. In any thread."""
+    def _read(self, series: Mapping[tuple[str, ...], Times]) -> Metric:
         family = HistogramMetricFamily(self._name, self._what, labels=self._labels)
-        for labels, times in [*self._series.items()]:
+        for labels, times in series.items():
             times.add_to(family, labels)
-        yield family
+        return family
