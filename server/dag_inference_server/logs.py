@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import IO, Any, AnyStr, BinaryIO, Generic, TextIO, cast
+from typing import Any, TextIO, TypeAlias, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from dag_inference_server.lines import Lines
+
 _LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
 
 
-_AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS
+_AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
 """What does not show some of its fields keeps them to itself in the log, too."""
 
 
@@ -33,15 +36,7 @@ def configure(level: str, form: str = "text") -> None:
         form: `text`, coloured on a terminal, or `json`: one object a line.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
-    last: list[Processor]
-    logger_factory: structlog.BytesLoggerFactory | structlog.WriteLoggerFactory
-    if form == "json":
-        last = [_stamped, without_its_text, _as_json]
-        logger_factory = structlog.BytesLoggerFactory(cast(BinaryIO, _Lines(sys.stderr.buffer)))
-    else:
-        stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        last = [stamped, without_its_text, _printable, _for_people()]
-        logger_factory = structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr)))
+    last, logger_factory = _for_machines() if form == "json" else _for_people()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -61,26 +56,39 @@ def configure(level: str, form: str = "text") -> None:
     logging.getLogger("grpc._cython.cygrpc").setLevel(max(least, logging.INFO))
 
 
-class _Lines(Generic[AnyStr]):
+_Way: TypeAlias = tuple[list[Processor], Callable[..., object]]
+"""The last steps to a line, and what gives a logger that takes it."""
+
+
+def _for_machines() -> _Way:
+    lines = Lines(sys.stderr.buffer)
+    atexit.register(lines.flush)
+    return [_stamped, without_its_text, _as_json], lambda *_: lines
+
+
+def _for_people() -> _Way:
+    stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    # An exception is text by then, and older versions warn of that but for this formatter.
+    shown = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    file = cast(TextIO, _Forgiving(sys.stderr))
+    return [stamped, without_its_text, _printable, shown], structlog.WriteLoggerFactory(file)
+
+
+class _Forgiving:
     """A file of which a disk that is full, or a reader that is gone, takes lines and no calls."""
 
-    def __init__(self, file: IO[AnyStr]) -> None:
-        self._file: IO[AnyStr] = file
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
 
-    def write(self, line: AnyStr) -> None:
+    def write(self, line: str) -> None:
         with suppress(OSError):
             self._file.write(line)
             self._file.flush()
 
     def flush(self) -> None:
         """Each line is on its way already."""
-
-
-def _for_people() -> Processor:
-    # An exception is text by then, and older versions warn of that but for this formatter.
-    return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
 
 
 def tell_of_loop(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
@@ -140,7 +148,7 @@ def _as_json(_: object, __: str, event: EventDict) -> bytes:
     except TypeError:
         # A half of a character, which is no UTF-8, or a number of more than 64 bits.
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=_plain)
-        return text.encode(errors="backslashreplace")
+        return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _plain(value: object) -> str:

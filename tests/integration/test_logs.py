@@ -42,7 +42,9 @@ class Logged:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """The lines of one kind."""
-        lines = [json.loads(line) for line in self.text.splitlines()]
+        # They come many at once, of which the last may not be all there yet.
+        whole, _, _ = self.text.rpartition("\n")
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if line["event"] == event]
 
     async def rpc(self, call_id: str) -> dict[str, Any]:
