@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from statistics import median
+from statistics import fmean
 
 from benchmarks.fake.airflow import fake_airflow
 from benchmarks.fake.collector import collector
@@ -21,14 +22,14 @@ _PAIRS = {"usual": 6, "all, by default": 40, "all, every call traced": 6}
 """Gateways of each way, each beside one that tells nothing: of two that do the same, one is often a
 tenth faster, by luck with memory, and what telling costs is less than that."""
 
-_ORDER = (0, 1, 1, 0) * 2
+_ORDER = (0, 1, 1, 0) * 4
 """Their turns, which are short: a machine that becomes slower, or faster, does so for both."""
 
 _WARM_UP = 0.05
 """Seconds."""
 
-NOTE = f"""A gateway and one that tells nothing, in turns, and others of both after them; medians of
-{", ".join(f"{pairs} pairs ({way})" for way, pairs in _PAIRS.items())}. Usual:
+NOTE = f"""A gateway and one that tells nothing, in turns, and others of both after them; all calls
+of {", ".join(f"{pairs} pairs ({way})" for way, pairs in _PAIRS.items())}. Usual:
 metrics, and a line of JSON for each call. Traces: beside them, for the calls that are recorded, a
 span for each of them and of its stages; by default some of each second, or else every one."""
 
@@ -46,11 +47,14 @@ async def measure(sizes: Sizes, report: Report) -> None:
             "all, every call traced": traced | {"TRACES_PER_SECOND": "1000000"},
         }
         for way, settings in ways.items():
-            pairs = [
-                await _beside_nothing(airflow.address, settings, sizes, layout)
+            turns = [
+                turn
                 for layout in range(_PAIRS[way])
+                for turn in await _beside_nothing(airflow.address, settings, sizes, layout)
             ]
-            rows.append([way, *(median(figures) for figures in zip(*pairs, strict=True))])
+            nothing, ours = (_together(rates) for rates in zip(*turns, strict=True))
+            relative = (ours.calls / nothing.calls, ours.cpu / nothing.cpu)
+            rows.append([way, ours.calls, relative[0], ours.cpu, relative[1]])
     columns = ("told", "calls /s", "relative", "CPU ms per call", "relative")
     report.table("What it costs to be seen, beside telling nothing", columns, rows, NOTE)
     share = float(rows[1][2] or 0)
@@ -61,8 +65,8 @@ async def measure(sizes: Sizes, report: Report) -> None:
 
 async def _beside_nothing(
     airflow: Address, settings: dict[str, str], sizes: Sizes, layout: int
-) -> tuple[float, float, float, float]:
-    """Calls a second and CPU for each of a gateway, both also in relation to one without words."""
+) -> list[tuple[Rate, Rate]]:
+    """Turns of a gateway without words, and of one with these settings."""
     with ExitStack() as stack:
         servers = [
             stack.enter_context(gateway(airflow, layout, **each)) for each in (_NOTHING, settings)
@@ -70,17 +74,16 @@ async def _beside_nothing(
         # The first calls fill pools and caches.
         for server in servers:
             await _turn(server, replace(sizes, throughput=0.5))
-        calls, cores = [0.0, 0.0], [0.0, 0.0]
+        turns: tuple[list[Rate], list[Rate]] = ([], [])
         for which in _ORDER:
-            rate = await _turn(servers[which], sizes)
-            calls[which] += rate.calls
-            cores[which] += rate.cores["server"]
-    turns = len(_ORDER) / len(servers)
-    nothing, ours = (
-        Rate(called / turns, {"server": spent / turns})
-        for called, spent in zip(calls, cores, strict=True)
-    )
-    return ours.calls, ours.calls / nothing.calls, ours.cpu, ours.cpu / nothing.cpu
+            turns[which].append(await _turn(servers[which], sizes))
+    return [*zip(*turns, strict=True)]
+
+
+def _together(turns: Sequence[Rate]) -> Rate:
+    """The rate of turns that were equally long."""
+    cores = {"server": fmean(turn.cores["server"] for turn in turns)}
+    return Rate(fmean(turn.calls for turn in turns), cores)
 
 
 async def _turn(server: GatewayProcess, sizes: Sizes) -> Rate:

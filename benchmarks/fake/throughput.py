@@ -102,27 +102,32 @@ async def calls_per_second(
     dag_id: str = ANSWERED,
     warm_up: float = _WARM_UP,
 ) -> Rate:
-    """Keep some calls in flight for a while, after so many seconds that do not count."""
+    """Keep some calls in flight for a while, after so many seconds that do not count.
+
+    One that was under way before or afterwards, too, counts by the share of its time that was not:
+    calls end many at once, and a few of them more or less would be a tenth of a short while.
+    """
     request = pb.InvokeRequest(dag_id=dag_id, conf=CONF)
-    answered, told = 0, asyncio.Event()
+    spans, told = list[tuple[float, float]](), asyncio.Event()
 
     async def repeat(channel: grpc.aio.Channel) -> None:
-        nonlocal answered
         stub: Any = rpc.DagInferenceStub(channel)
         while not told.is_set():
+            began = time.monotonic()
             await stub.Invoke(request, timeout=60)
-            answered += 1
+            spans.append((began, time.monotonic()))
 
     async with connections(target) as channels, asyncio.TaskGroup() as group:
         for number in range(sizes.concurrency):
             group.create_task(repeat(channels[number % len(channels)]))
         await asyncio.sleep(warm_up)
-        before, start, spent = answered, time.monotonic(), _spent(pids)
+        start, spent = time.monotonic(), _spent(pids)
         await asyncio.sleep(sizes.throughput)
-        seconds = time.monotonic() - start
-        calls, cores = (answered - before) / seconds, _cores(spent, seconds)
+        end = time.monotonic()
+        cores = _cores(spent, end - start)
         told.set()
-    return Rate(calls, cores)
+    shares = (max(min(to, end) - max(began, start), 0) / (to - began) for began, to in spans)
+    return Rate(sum(shares) / (end - start), cores)
 
 
 _Spent = dict[str, tuple[int, float]]

@@ -5,27 +5,26 @@ from __future__ import annotations
 import asyncio
 import atexit
 import errno
-import json
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any, TextIO, TypeAlias, cast
+from typing import Any, TextIO, cast
 
-import orjson
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from dag_inference_server.lines import Lines
+from dag_inference_server.json_lines import Lines, Said, as_json
 
 _LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
 
 
-_AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
-"""What does not show some of its fields keeps them to itself in the log, too."""
+_FIRST: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+)
 
 
 def configure(level: str, form: str = "text") -> None:
@@ -36,17 +35,9 @@ def configure(level: str, form: str = "text") -> None:
         form: `text`, coloured on a terminal, or `json`: one object a line.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
-    last, logger_factory = _for_machines() if form == "json" else _for_people()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            *last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=logger_factory,
-        cache_logger_on_first_use=True,
-    )
+    ours = _for_machines if form == "json" else _for_people
+    filtering = structlog.make_filtering_bound_logger(least)
+    structlog.configure(cache_logger_on_first_use=True, **ours(filtering))
     # What libraries have to say looks the same.
     root = logging.getLogger()
     root.setLevel(least)
@@ -56,24 +47,28 @@ def configure(level: str, form: str = "text") -> None:
     logging.getLogger("grpc._cython.cygrpc").setLevel(max(least, logging.INFO))
 
 
-_Way: TypeAlias = tuple[list[Processor], Callable[..., object]]
-"""The last steps to a line, and what gives a logger that takes it."""
-
-
-def _for_machines() -> _Way:
+def _for_machines(filtering: type[FilteringBoundLogger]) -> dict[str, Any]:
     lines = Lines(sys.stderr.buffer)
     atexit.register(lines.flush)
-    return [_stamped, without_its_text, _as_json], lambda *_: lines
+    return {
+        "processors": [*_FIRST, without_its_text, as_json],
+        # Which lines there are is up to the one, when they are made to the other.
+        "wrapper_class": type("FilteringSaid", (Said, filtering), {}),
+        "logger_factory": lambda *_: lines,
+    }
 
 
-def _for_people() -> _Way:
+def _for_people(filtering: type[FilteringBoundLogger]) -> dict[str, Any]:
     stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)
     # An exception is text by then, and older versions warn of that but for this formatter.
     shown = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
-    file = cast(TextIO, _Forgiving(sys.stderr))
-    return [stamped, without_its_text, _printable, shown], structlog.WriteLoggerFactory(file)
+    return {
+        "processors": [*_FIRST, stamped, without_its_text, _printable, shown],
+        "wrapper_class": filtering,
+        "logger_factory": structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(sys.stderr))),
+    }
 
 
 class _Forgiving:
@@ -134,27 +129,6 @@ def _raised(error: BaseException) -> Iterator[str]:
             yield from _raised(part)
         if each is not error:
             yield "\nand then:\n"
-
-
-def _stamped(_: object, __: str, event: EventDict) -> EventDict:
-    # Python takes longer to write it than orjson for the whole line.
-    event["timestamp"] = datetime.now(UTC)
-    return event
-
-
-def _as_json(_: object, __: str, event: EventDict) -> bytes:
-    try:
-        return orjson.dumps(event, default=repr, option=_AS_IT_LOOKS)
-    except TypeError:
-        # A half of a character, which is no UTF-8, or a number of more than 64 bits.
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=_plain)
-        return text.encode(errors="backslashreplace") + b"\n"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return repr(value)
 
 
 def _printable(_: object, __: str, event: EventDict) -> EventDict:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Gauge, Info
@@ -19,6 +20,7 @@ from dag_inference.errors import (
     Subject,
 )
 from dag_inference_server.airflow import LOGIN, DagRun
+from dag_inference_server.batch import Batch
 from dag_inference_server.invocation.call import Outcome, Timing
 from dag_inference_server.metrics.families import Counter, Histogram
 from dag_inference_server.metrics.looking import Looking, Now
@@ -116,6 +118,7 @@ class GatewayMetrics:
         Info("dag_inference_build", "What is running.", registry=registry).info(
             {"version": version("dag-inference-server")}
         )
+        self._counting = Batch[Callable[[], None]](_count)
         self._dags: set[str] = set()
         self._early: OrderedDict[tuple[str, str], datetime] = OrderedDict()
         self._begin(_OTHER)
@@ -123,9 +126,25 @@ class GatewayMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
         run, timing = outcome.run, outcome.timing
-        label = self._label(run.dag_id, is_real=True)
-        trace_id = self._trace_id()
-        exemplar = _exemplar(trace_id, run.run_id)
+        # The result itself, which may be large, is not kept for that.
+        counted = (run.dag_id, run.run_id, timing, translation, self._trace_id())
+        self._counting.add(partial(self._count_answer, *counted))
+        if not run.is_final and timing.ended_at and timing.detection is not None:
+            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
+            self._early[run.dag_id, run.run_id] = answered_at
+            if len(self._early) > _MAX_EARLY:
+                self._early.popitem(last=False)
+
+    def _count_answer(
+        self,
+        dag_id: str,
+        run_id: str,
+        timing: Timing,
+        translation: timedelta,
+        trace_id: str | None,
+    ) -> None:
+        label = self._label(dag_id, is_real=True)
+        exemplar = _exemplar(trace_id, run_id)
         # A run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None
         for stage, span in timing.stages(translation).items():
@@ -134,11 +153,6 @@ class GatewayMetrics:
         self._time_to_result(label, "OK").observe(
             (timing.total + translation).total_seconds(), exemplar
         )
-        if not run.is_final and timing.ended_at and timing.detection is not None:
-            answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
-            self._early[run.dag_id, run.run_id] = answered_at
-            if len(self._early) > _MAX_EARLY:
-                self._early.popitem(last=False)
 
     def failed(
         self,
@@ -188,7 +202,12 @@ class GatewayMetrics:
         """Show what the gateway is doing; gives what to call before each reading of it."""
         looking = Looking(now, self._label)
         registry.register(looking)
-        return looking.look
+
+        def look() -> None:
+            self._counting.flush()
+            looking.look()
+
+        return look
 
     def _label(self, dag_id: str, *, is_real: bool = False) -> str:
         if dag_id in self._dags:
@@ -203,6 +222,11 @@ class GatewayMetrics:
         """Begin what alerts are about with zero, so that the first error is an increase."""
         for outcome in ("OK", *_UNSERVED):
             self._ended(label, outcome)
+
+
+def _count(counting: Sequence[Callable[[], None]]) -> None:
+    for count in counting:
+        count()
 
 
 def _exemplar(trace_id: str | None, run_id: str | None) -> dict[str, str]:

@@ -70,8 +70,7 @@ class Tracing:
 
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer: its stages become spans."""
-        span = trace.get_current_span()
-        if isinstance(span, RecordedSpan):
+        if (span := _recorded()) is not None:
             span.set_attribute("dag_inference.run_state", outcome.run.state)
             self._tell(span, outcome.timing, translation)
 
@@ -83,8 +82,7 @@ class Tracing:
         timing: Timing | None = None,
     ) -> None:
         """A call has an error, which its RPC tells: its stages become spans, too."""
-        span = trace.get_current_span()
-        if timing is not None and isinstance(span, RecordedSpan):
+        if timing is not None and (span := _recorded()) is not None:
             self._tell(span, timing, None)
 
     def unanswered(self, subject: Subject, why: str) -> None:
@@ -178,6 +176,14 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Context | None:
         return None
     caller = _PROPAGATOR.extract(told)
     return caller if trace.get_current_span(caller).get_span_context().is_valid else None
+
+
+def _recorded() -> RecordedSpan | None:
+    """The span of the call that this is for; `None` if nobody records it."""
+    if not IS_TRACED.get():
+        return None
+    span = trace.get_current_span()
+    return span if isinstance(span, RecordedSpan) else None
 
 
 def trace_headers() -> dict[str, str]:
