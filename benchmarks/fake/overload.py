@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TypeAlias
 
 from benchmarks.fake.airflow import ANSWERED, LASTING, FakeProcess, fake_airflow
@@ -13,6 +14,7 @@ from benchmarks.fake.throughput import Rate, calls_per_second
 from benchmarks.gateway import gateway
 from benchmarks.processes import cpu_seconds
 from benchmarks.report import Cell, Report
+from benchmarks.samples import p50, p99
 from benchmarks.sizes import Sizes
 
 _TIMES = 5
@@ -22,8 +24,12 @@ _PLACES = 32
 """Calls that keep the gateway's core busy. More of them only wait for each other, and refusals wait
 for them all, which the case with more shows."""
 
-NOTE = """The peak: as many callers as there are places (MAX_CALLS), each with one call after the
-other, before the flood and after it. Where runs take a second, they bound it, as with every real
+_FLOODS = 3
+"""Of each case, with a peak before each and after the last: a machine that becomes slower, or
+faster, does so for both."""
+
+NOTE = f"""The peak: as many callers as there are places (MAX_CALLS), each with one call after the
+other, in turns with {_FLOODS} floods. Where runs take a second, they bound it, as with every real
 Airflow; against a fake Airflow that answers at once, the gateway's own core does. At their own
 pace: five times the calls, whatever becomes of those before. As told: five times the callers, of
 whom each comes back when its refusal says. Where the core is what bounds, each refusal takes of it
@@ -89,27 +95,35 @@ async def measure(sizes: Sizes, report: Report) -> None:
 async def _overload(
     case: _Case, airflow: FakeProcess, sizes: Sizes, report: Report
 ) -> list[list[Cell]]:
+    peaks, floods, cores = list[Rate](), list[Flood](), list[float]()
     with gateway(airflow.address, MAX_CALLS=str(sizes.concurrency)) as server:
         pids = {"server": server.pid, "load": os.getpid()}
-        before = await calls_per_second(server.target, sizes, pids, case.dag_id)
-        spent = cpu_seconds(server.pid)
-        came = await case.flood(server.target, case.dag_id, before.calls, sizes)
-        cores = (cpu_seconds(server.pid) - spent) / came.seconds
-        # The machine may have become slower, or faster, meanwhile.
-        after = await calls_per_second(server.target, sizes, pids, case.dag_id)
-    peak = Rate(
-        (before.calls + after.calls) / 2,
-        {who: (cores + after.cores[who]) / 2 for who, cores in before.cores.items()},
+        peaks.append(await calls_per_second(server.target, sizes, pids, case.dag_id))
+        for _ in range(_FLOODS):
+            spent = cpu_seconds(server.pid)
+            floods.append(await case.flood(server.target, case.dag_id, peaks[-1].calls, sizes))
+            cores.append((cpu_seconds(server.pid) - spent) / floods[-1].seconds)
+            peaks.append(await calls_per_second(server.target, sizes, pids, case.dag_id))
+    peak, peak_cores = (
+        fmean(each.calls for each in peaks),
+        fmean(each.cores["server"] for each in peaks),
     )
-    share, what = came.goodput / peak.calls, f"beyond {case.bound}, {case.manner}"
+    offered, goodput, refusals = (
+        fmean(each.offered for each in floods),
+        fmean(each.goodput for each in floods),
+        fmean(each.refusals for each in floods),
+    )
+    late = [each for came in floods for each in came.refused] or [0.0]
+    share, what = goodput / peak, f"beyond {case.bound}, {case.manner}"
     if case.flood is _at_pace and case.has_bar:
-        report.bar(f"offered {what}", came.offered / peak.calls, 4.5, "times", at_least=True)
+        report.bar(f"offered {what}", offered / peak, 4.5, "times", at_least=True)
     if case.has_bar:
         report.bar(f"answered {what}", share, 0.9, "of the peak", at_least=True)
-        report.bar(f"refused {what}, p99", came.refusals[-1], 100, "ms")
-    report.bar(f"neither answered nor refused by us {what}", came.wrong, 0, "calls")
-    reached = [peak.calls, peak.calls, 1.0, 0.0, None, None, peak.cores["server"]]
-    flooded = [came.offered, came.goodput, share, *came.refusals, cores]
+        report.bar(f"refused {what}, p99", 1000 * p99(late), 100, "ms")
+    wrong = sum(came.wrong for came in floods)
+    report.bar(f"neither answered nor refused by us {what}", wrong, 0, "calls")
+    reached = [peak, peak, 1.0, 0.0, None, None, peak_cores]
+    flooded = [offered, goodput, share, refusals, 1000 * p50(late), 1000 * p99(late), fmean(cores)]
     return [
         [f"peak of {case.bound}", sizes.concurrency, *reached],
         [f"{_TIMES} times that, {case.manner}", sizes.concurrency, *flooded],

@@ -283,7 +283,7 @@ class Settings(BaseSettings):
     shutdown_delay: float = Field(default=0, ge=0)
     """How long new calls are still taken after SIGTERM, while health says NOT_SERVING already: as
     long as a proxy that goes by health needs to notice, so that it sees no call refused. The grace
-    comes after it. A second signal, a second or more after the first, ends it."""
+    comes after it. A second signal, 0.3 s or more after the first, ends it."""
 
     shutdown_grace: float = Field(default=10, ge=0)
     """How long it may take, after SIGTERM and the delay, until the process has exited. In the first
@@ -291,8 +291,8 @@ class Settings(BaseSettings):
     flight may go on until two and a half seconds before the end, a second earlier for each thousand
     of them beyond the first; then those that are left are told where to come back. A grace is long
     enough for that from 5 s on, with two more for each thousand beyond the first: of a shorter one
-    half is for the calls, and the exit may come up to three seconds after it. A second signal, a
-    second or more after the first, ends it."""
+    half is for the calls, and the exit may come up to three seconds after it. A second signal,
+    0.3 s or more after the first, ends it."""
 
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
     """The least serious line that is logged."""

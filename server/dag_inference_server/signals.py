@@ -13,7 +13,7 @@ from typing import NoReturn
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 """A person, a supervisor, and a terminal that is closed."""
 
-_ONE = 1.0
+_ONE = 0.3
 """Seconds in which several are one. A terminal tells all of a group, and so do some supervisors;
 those in it that have started us, as `make demo` has, tell us again."""
 

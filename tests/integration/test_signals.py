@@ -114,7 +114,7 @@ async def test_a_second_signal_hurries_it(airflow: FakeAirflow, process: Gateway
         process.signal()
         await _refuses(stub)
 
-        # What comes within a second of the first is no second one.
+        # What comes within 0.3 s of the first is no second one.
         while not (await asyncio.wait({call}, timeout=0.3))[0]:
             process.signal()
 
