@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import worker
 from benchmarks.calls import connections
 from benchmarks.fake.burst import OK, outcome
-from benchmarks.fake.throughput import CONF
+from benchmarks.fake.throughput import CONF, Span, calls_in
 from dag_inference.v1 import dag_inference_pb2 as pb
 from dag_inference.v1 import dag_inference_pb2_grpc as rpc
 
@@ -37,8 +37,8 @@ class Flood:
     """What became of it."""
 
     outcomes: Counter[str]
-    answered: list[float]
-    """When each answer came, in seconds from the first call on."""
+    answered: list[Span]
+    """From when to when, of each call that was answered, in seconds from the first call on."""
     refused: list[float]
     """Seconds until each refusal."""
     seconds: float
@@ -52,8 +52,7 @@ class Flood:
     @property
     def goodput(self) -> float:
         """Answers a second, once the flood has filled all places, and before it ends."""
-        answered = sum(_FULL_AFTER < when < self.seconds for when in self.answered)
-        return answered / (self.seconds - _FULL_AFTER)
+        return calls_in(self.answered, _FULL_AFTER, self.seconds) / (self.seconds - _FULL_AFTER)
 
     @property
     def offered(self) -> float:
@@ -94,7 +93,7 @@ async def _flood(processes: int, **arguments: Any) -> Flood:
     first = min(one["start"] for one in seen)
     return Flood(
         outcomes,
-        [when - first for one in seen for when in one["answered"]],
+        [(began - first, ended - first) for one in seen for began, ended in one["answered"]],
         [late for one in seen for late in one["refused"]],
         max(one["end"] for one in seen) - first,
     )
@@ -108,7 +107,7 @@ class _Seen:
     """What its calls came to. Times are the clock's of the machine, which all processes share."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    answered: list[float] = field(default_factory=list)
+    answered: list[Span] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
 
     async def call(self, stub: Any, dag_id: str) -> Any:
@@ -119,7 +118,7 @@ class _Seen:
         self.outcomes[found] += 1
         now = time.monotonic()
         if found == OK:
-            self.answered.append(now)
+            self.answered.append((start, now))
         elif found == _REFUSED:
             self.refused.append(now - start)
         return call

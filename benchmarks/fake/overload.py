@@ -104,15 +104,10 @@ async def _overload(
             floods.append(await case.flood(server.target, case.dag_id, peaks[-1].calls, sizes))
             cores.append((cpu_seconds(server.pid) - spent) / floods[-1].seconds)
             peaks.append(await calls_per_second(server.target, sizes, pids, case.dag_id))
-    peak, peak_cores = (
-        fmean(each.calls for each in peaks),
-        fmean(each.cores["server"] for each in peaks),
-    )
-    offered, goodput, refusals = (
-        fmean(each.offered for each in floods),
-        fmean(each.goodput for each in floods),
-        fmean(each.refusals for each in floods),
-    )
+    peak = fmean(each.calls for each in peaks)
+    offered = fmean(each.offered for each in floods)
+    goodput = fmean(each.goodput for each in floods)
+    refusals = fmean(each.refusals for each in floods)
     late = [each for came in floods for each in came.refused] or [0.0]
     share, what = goodput / peak, f"beyond {case.bound}, {case.manner}"
     if case.flood is _at_pace and case.has_bar:
@@ -122,7 +117,7 @@ async def _overload(
         report.bar(f"refused {what}, p99", 1000 * p99(late), 100, "ms")
     wrong = sum(came.wrong for came in floods)
     report.bar(f"neither answered nor refused by us {what}", wrong, 0, "calls")
-    reached = [peak, peak, 1.0, 0.0, None, None, peak_cores]
+    reached = [peak, peak, 1.0, 0.0, None, None, fmean(each.cores["server"] for each in peaks)]
     flooded = [offered, goodput, share, refusals, 1000 * p50(late), 1000 * p99(late), fmean(cores)]
     return [
         [f"peak of {case.bound}", sizes.concurrency, *reached],

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from statistics import fmean
+from statistics import fmean, stdev
 
 from benchmarks.fake.airflow import fake_airflow
 from benchmarks.fake.collector import collector
@@ -22,11 +22,11 @@ _PAIRS = {"usual": 6, "all, by default": 40, "all, every call traced": 6}
 """Gateways of each way, each beside one that tells nothing: of two that do the same, one is often a
 tenth faster, by luck with memory, and what telling costs is less than that."""
 
-_ORDER = (0, 1, 1, 0) * 4
-"""Their turns, which are short: a machine that becomes slower, or faster, does so for both."""
+_ORDER = (0, 1, 1, 0) * 2
+"""Their turns, of a second: a machine that becomes slower, or faster, does so for both."""
 
-_WARM_UP = 0.05
-"""Seconds."""
+_WARM_UP = 0.3
+"""Seconds. What is told a moment later belongs to the turn after that."""
 
 NOTE = f"""A gateway and one that tells nothing, in turns, and others of both after them; all calls
 of {", ".join(f"{pairs} pairs ({way})" for way, pairs in _PAIRS.items())}. Usual:
@@ -37,7 +37,7 @@ span for each of them and of its stages; by default some of each second, or else
 async def measure(sizes: Sizes, report: Report) -> None:
     """Measure gateways beside others that tell nothing."""
     report.say("what it costs to be seen …")
-    sizes = replace(sizes, throughput=sizes.throughput / 20)
+    sizes = replace(sizes, throughput=sizes.throughput / 10)
     rows: list[list[Cell]] = []
     with collector() as endpoint, fake_airflow() as airflow:
         traced = _USUAL | {"OTLP_ENDPOINT": endpoint}
@@ -47,15 +47,16 @@ async def measure(sizes: Sizes, report: Report) -> None:
             "all, every call traced": traced | {"TRACES_PER_SECOND": "1000000"},
         }
         for way, settings in ways.items():
-            turns = [
-                turn
+            pairs = [
+                await _beside_nothing(airflow.address, settings, sizes, layout)
                 for layout in range(_PAIRS[way])
-                for turn in await _beside_nothing(airflow.address, settings, sizes, layout)
             ]
-            nothing, ours = (_together(rates) for rates in zip(*turns, strict=True))
-            relative = (ours.calls / nothing.calls, ours.cpu / nothing.cpu)
-            rows.append([way, ours.calls, relative[0], ours.cpu, relative[1]])
-    columns = ("told", "calls /s", "relative", "CPU ms per call", "relative")
+            nothing, ours = (_together(rates) for rates in zip(*pairs, strict=True))
+            calls, cpu = ours.calls / nothing.calls, ours.cpu / nothing.cpu
+            by_pair = [one.calls / none.calls for none, one in pairs]
+            error = stdev(by_pair) / len(by_pair) ** 0.5
+            rows.append([way, ours.calls, calls, error, ours.cpu, cpu])
+    columns = ("told", "calls /s", "relative", "standard error", "CPU ms per call", "relative")
     report.table("What it costs to be seen, beside telling nothing", columns, rows, NOTE)
     share = float(rows[1][2] or 0)
     report.bar(
@@ -65,8 +66,8 @@ async def measure(sizes: Sizes, report: Report) -> None:
 
 async def _beside_nothing(
     airflow: Address, settings: dict[str, str], sizes: Sizes, layout: int
-) -> list[tuple[Rate, Rate]]:
-    """Turns of a gateway without words, and of one with these settings."""
+) -> tuple[Rate, Rate]:
+    """The rates of a gateway without words, and of one with these settings."""
     with ExitStack() as stack:
         servers = [
             stack.enter_context(gateway(airflow, layout, **each)) for each in (_NOTHING, settings)
@@ -77,7 +78,8 @@ async def _beside_nothing(
         turns: tuple[list[Rate], list[Rate]] = ([], [])
         for which in _ORDER:
             turns[which].append(await _turn(servers[which], sizes))
-    return [*zip(*turns, strict=True)]
+    nothing, ours = turns
+    return _together(nothing), _together(ours)
 
 
 def _together(turns: Sequence[Rate]) -> Rate:

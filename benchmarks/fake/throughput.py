@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
@@ -95,6 +95,19 @@ def _row(what: str, rate: Rate, ours: Rate) -> list[Cell]:
     return [what, rate.calls, rate.calls / ours.calls, rate.cpu, rate.cpu / ours.cpu, *cores]
 
 
+Span: TypeAlias = tuple[float, float]
+"""When a call began and ended, in seconds."""
+
+
+def calls_in(spans: Iterable[Span], start: float, end: float) -> float:
+    """How many calls there were from `start` to `end`.
+
+    One that was under way before or afterwards, too, counts by the share of its time that was not:
+    calls end many at once, and a few of them more or less would be a tenth of a short while.
+    """
+    return sum(max(min(to, end) - max(began, start), 0) / (to - began) for began, to in spans)
+
+
 async def calls_per_second(
     target: str,
     sizes: Sizes,
@@ -102,32 +115,31 @@ async def calls_per_second(
     dag_id: str = ANSWERED,
     warm_up: float = _WARM_UP,
 ) -> Rate:
-    """Keep some calls in flight for a while, after so many seconds that do not count.
-
-    One that was under way before or afterwards, too, counts by the share of its time that was not:
-    calls end many at once, and a few of them more or less would be a tenth of a short while.
-    """
+    """Keep some calls in flight for a while, after so many seconds that do not count."""
     request = pb.InvokeRequest(dag_id=dag_id, conf=CONF)
-    spans, told = list[tuple[float, float]](), asyncio.Event()
+    spans, told = list[Span](), asyncio.Event()
+    under_way = dict[int, float]()
 
-    async def repeat(channel: grpc.aio.Channel) -> None:
+    async def repeat(caller: int, channel: grpc.aio.Channel) -> None:
         stub: Any = rpc.DagInferenceStub(channel)
         while not told.is_set():
-            began = time.monotonic()
+            under_way[caller] = began = time.monotonic()
             await stub.Invoke(request, timeout=60)
             spans.append((began, time.monotonic()))
 
     async with connections(target) as channels, asyncio.TaskGroup() as group:
         for number in range(sizes.concurrency):
-            group.create_task(repeat(channels[number % len(channels)]))
+            group.create_task(repeat(number, channels[number % len(channels)]))
         await asyncio.sleep(warm_up)
         start, spent = time.monotonic(), _spent(pids)
         await asyncio.sleep(sizes.throughput)
         end = time.monotonic()
         cores = _cores(spent, end - start)
+        # Those that are under way end among as many others as before.
+        while min(under_way.values()) < end:  # noqa: ASYNC110 - each would have to tell
+            await asyncio.sleep(0.01)
         told.set()
-    shares = (max(min(to, end) - max(began, start), 0) / (to - began) for began, to in spans)
-    return Rate(sum(shares) / (end - start), cores)
+    return Rate(calls_in(spans, start, end) / (end - start), cores)
 
 
 _Spent = dict[str, tuple[int, float]]

@@ -1,12 +1,13 @@
 """What can wait a moment, done for many calls at once.
 
-What is done for one call at a time finds nothing of it in the processor's caches, which the rest of
-the call has filled meanwhile: that takes three to four times as long.
+What is done for one call at a time finds nothing of its own in the processor's caches, which the
+rest of the call has filled meanwhile, and takes several times as long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,9 +16,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MOMENT = 0.1
-"""Seconds that something waits at most, while there is an event loop to end that."""
+"""Seconds that something waits at most in an event loop that is held up by nothing."""
 
-_MANY = 64
+MANY = 64
 """So many do not wait: together they must not hold up calls."""
 
 
@@ -28,38 +29,44 @@ class Batch(Generic[T]):
     """
 
     def __init__(self, take: Callable[[Sequence[T]], object]) -> None:
-        """Hand things over to `take`."""
+        """Hand things over to `take`, in one thread at a time."""
         self._take = take
         self._things = deque[T]()
         self._loop: asyncio.AbstractEventLoop | None = None
         """Which is to end the moment."""
+        # Whoever takes things may have one to add.
+        self._taking = threading.RLock()
 
     def add(self, thing: T) -> None:
         """Take in one more."""
         self._things.append(thing)
-        if len(self._things) >= _MANY or not self._is_awaited():
+        if len(self._things) >= MANY or not self._is_seen_to():
             self.flush()
 
     def flush(self) -> None:
-        """Hand over now what waits."""
-        things = list[T]()
-        # Others may add some meanwhile, or take them.
-        with suppress(IndexError):
-            while True:
-                things.append(self._things.popleft())
-        if things:
-            self._take(things)
+        """Hand over what waits; when it returns, that is done."""
+        with self._taking:
+            things = list[T]()
+            # Others may add some meanwhile.
+            with suppress(IndexError):
+                while True:
+                    things.append(self._things.popleft())
+            if things:
+                self._take(things)
 
-    def _is_awaited(self) -> bool:
-        """Whether an event loop ends the moment: one that has been told, or now this thread's."""
-        if self._loop is not None and self._loop.is_running():
+    def _is_seen_to(self) -> bool:
+        """Have an event loop end the moment: one that will anyway, or this thread's, if any."""
+        loop = self._loop
+        # One may have ended before the moment had.
+        if loop is not None and loop.is_running():
             return True
         try:
             # Asked seldom: Python makes sure by a system call that there was no fork.
-            self._loop = asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
-        self._loop.call_later(MOMENT, self._end)
+        self._loop = loop
+        loop.call_later(MOMENT, self._end)
         return True
 
     def _end(self) -> None:

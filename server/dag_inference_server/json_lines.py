@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
-from collections.abc import Callable, Sequence
+import select
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import structlog
@@ -23,11 +26,10 @@ _AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_
 
 
 class Lines:
-    """A file of lines. A disk that is full, or a reader that is gone, takes them and no calls."""
+    """Lines on their way to stderr, whose disk may be full, or reader gone: that takes no calls."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Write to this file."""
-        self._file = file
+    def __init__(self) -> None:
+        """None is."""
         self._batch = Batch(self._write)
 
     def add(self, make: Callable[[], bytes], *, can_wait: bool) -> None:
@@ -41,28 +43,37 @@ class Lines:
         self._batch.flush()
 
     def _write(self, making: Sequence[Callable[[], bytes]]) -> None:
-        lines = b"".join([make() for make in making])
-        with suppress(OSError):
-            self._file.write(lines)
-            self._file.flush()
+        file = sys.stderr.buffer
+        for some in _pieces(make() for make in making):
+            with suppress(OSError):
+                file.write(some)
+                file.flush()
+
+
+LINES = Lines()
+"""Of this process."""
+
+atexit.register(LINES.flush)
 
 
 class Said(structlog.BoundLoggerBase):
     """Takes in what is said, when, and about which call; its line can be made later."""
 
-    _logger: Lines
-
-    def _proxy_to_logger(
-        self, method_name: str, event: str | None = None, *_: object, **told: Any
-    ) -> None:
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **told: Any) -> None:
         told["timestamp"] = datetime.now(UTC)
         make = partial(copy_context().run, self._line, method_name, event, told)
         # The exception that is being handled will not be.
-        can_wait = method_name in _CAN_WAIT and not told.get("exc_info")
-        self._logger.add(make, can_wait=can_wait)
+        LINES.add(make, can_wait=method_name in _CAN_WAIT and not told.get("exc_info"))
 
     def _line(self, method_name: str, event: str | None, told: dict[str, Any]) -> bytes:
-        (line,), _ = self._process_event(method_name, event, told)
+        """The line, or none. What keeps it from being made keeps nothing from those beside it."""
+        try:
+            (line,), _ = self._process_event(method_name, event, told)
+        except structlog.DropEvent:
+            return b""
+        except Exception as error:
+            left = {"event": event, "level": method_name, "timestamp": told["timestamp"]}
+            return as_json(None, method_name, left | {"cannot_be_told": type(error).__qualname__})
         return bytes(line)
 
 
@@ -80,3 +91,15 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return repr(value)
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines, as many at once as a pipe takes in one piece, which others may write to, too."""
+    some = b""
+    for line in lines:
+        if some and len(some) + len(line) > select.PIPE_BUF:
+            yield some
+            some = b""
+        some += line
+    if some:
+        yield some

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import errno
 import logging
 import sys
@@ -15,11 +14,10 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
-from dag_inference_server.json_lines import Lines, Said, as_json
+from dag_inference_server.json_lines import LINES, Said, as_json
 
 _LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
-
 
 _FIRST: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -36,8 +34,7 @@ def configure(level: str, form: str = "text") -> None:
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     ours = _for_machines if form == "json" else _for_people
-    filtering = structlog.make_filtering_bound_logger(least)
-    structlog.configure(cache_logger_on_first_use=True, **ours(filtering))
+    ours(structlog.make_filtering_bound_logger(least))
     # What libraries have to say looks the same.
     root = logging.getLogger()
     root.setLevel(least)
@@ -47,28 +44,32 @@ def configure(level: str, form: str = "text") -> None:
     logging.getLogger("grpc._cython.cygrpc").setLevel(max(least, logging.INFO))
 
 
-def _for_machines(filtering: type[FilteringBoundLogger]) -> dict[str, Any]:
-    lines = Lines(sys.stderr.buffer)
-    atexit.register(lines.flush)
-    return {
-        "processors": [*_FIRST, without_its_text, as_json],
+def flush() -> None:
+    """Write what is said and waits for more."""
+    LINES.flush()
+
+
+def _for_machines(filtering: type[FilteringBoundLogger]) -> None:
+    structlog.configure(
+        processors=[*_FIRST, without_its_text, as_json],
         # Which lines there are is up to the one, when they are made to the other.
-        "wrapper_class": type("FilteringSaid", (Said, filtering), {}),
-        "logger_factory": lambda *_: lines,
-    }
+        wrapper_class=type("FilteringSaid", (Said, filtering), {}),
+        cache_logger_on_first_use=True,
+    )
 
 
-def _for_people(filtering: type[FilteringBoundLogger]) -> dict[str, Any]:
+def _for_people(filtering: type[FilteringBoundLogger]) -> None:
     stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)
     # An exception is text by then, and older versions warn of that but for this formatter.
     shown = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
-    return {
-        "processors": [*_FIRST, stamped, without_its_text, _printable, shown],
-        "wrapper_class": filtering,
-        "logger_factory": structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(sys.stderr))),
-    }
+    structlog.configure(
+        processors=[*_FIRST, stamped, without_its_text, _printable, shown],
+        wrapper_class=filtering,
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Forgiving(sys.stderr))),
+        cache_logger_on_first_use=True,
+    )
 
 
 class _Forgiving:

@@ -278,7 +278,7 @@ async def test_a_log_that_takes_no_line(airflow: FakeAirflow) -> None:
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        ({"MAX_CALL": "1"}, '"name":"DAG_INFERENCE_MAX_CALL","event":"unknown_setting"'),
+        ({"MAX_CALL": "1"}, '"event":"unknown_setting","level":"warning"'),
         ({"MAX_CALL": "1", "LOG_FORMAT": "text"}, "unknown_setting                name=DAG_INF"),
     ],
 )

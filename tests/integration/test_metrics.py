@@ -77,6 +77,19 @@ async def test_where_the_time_of_calls_goes(airflow: FakeAirflow, gateway: Gatew
     assert after.shown("dag_inference_watcher_runs") == 0
 
 
+async def test_dags_have_series_in_the_order_of_their_calls(airflow: FakeAirflow) -> None:
+    """Also where one call follows the other at once."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    async with running(settings_for(airflow, metrics_dags=1)) as gateway:
+        await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=5)
+        await failure(gateway.stub.Invoke(pb.InvokeRequest(dag_id="fails"), timeout=5))
+        found = await scrape(gateway)
+
+    assert found("dag_inference_calls_total", outcome="OK", dag_id="dag") == 1
+    assert found("dag_inference_calls_total", outcome="TASK_FAILED", dag_id="other") == 1
+
+
 async def test_tasks_of_the_event_loop(airflow: FakeAirflow, gateway: Gateway) -> None:
     """Each call has some, and when it has ended they are as many as before."""
     dag = airflow.add(Dag("parked"))

@@ -103,6 +103,25 @@ async def test_a_terminal_that_is_closed(airflow: FakeAirflow) -> None:
 
 
 @pytest.mark.parametrize("grace", ["600"])
+async def test_one_signal_by_two_ways(airflow: FakeAirflow, process: GatewayProcess) -> None:
+    """Of a terminal, and of who has started it: calls in flight still have the grace."""
+    dag = airflow.add(Dag("dag"))
+    async with grpc.aio.insecure_channel(process.target) as channel:
+        stub: Any = rpc.DagInferenceStub(channel)
+        call = asyncio.ensure_future(_ends(stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=90)))
+        run = await first_run(dag)
+        await airflow.polls(2)
+
+        process.signal(SIGINT)
+        process.signal(SIGTERM)
+        await _refuses(stub)
+        run.finish("predict", 1)
+
+        assert await call == (run.run_id, "OK")
+    assert await process.ended() == 0
+
+
+@pytest.mark.parametrize("grace", ["600"])
 async def test_a_second_signal_hurries_it(airflow: FakeAirflow, process: GatewayProcess) -> None:
     """It still tells the calls in flight where they go on, and exits with 0."""
     dag = airflow.add(Dag("dag"))

@@ -86,7 +86,7 @@ class Rpc:
     def timed(self, timing: Timing, translation: timedelta | None = None) -> None:
         """Take in where the time of the call went, and of its answer's making if it has one."""
         stages = timing.stages(translation).items()
-        self._stages = {stage: span.total_seconds() for stage, span in stages}
+        self._stages = {stage: round(span.total_seconds(), 4) for stage, span in stages}
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -126,9 +126,12 @@ class GatewayMetrics:
     def answered(self, outcome: Outcome, translation: timedelta) -> None:
         """A call has its answer."""
         run, timing = outcome.run, outcome.timing
+        # DAGs come to have series of their own in the order of their calls.
+        label, trace_id = self._label(run.dag_id, is_real=True), self._trace_id()
         # The result itself, which may be large, is not kept for that.
-        counted = (run.dag_id, run.run_id, timing, translation, self._trace_id())
-        self._counting.add(partial(self._count_answer, *counted))
+        self._counting.add(
+            partial(self._count_answer, label, run.run_id, timing, translation, trace_id)
+        )
         if not run.is_final and timing.ended_at and timing.detection is not None:
             answered_at = timing.ended_at + timing.detection + (timing.value_read or timedelta(0))
             self._early[run.dag_id, run.run_id] = answered_at
@@ -137,13 +140,12 @@ class GatewayMetrics:
 
     def _count_answer(
         self,
-        dag_id: str,
+        label: str,
         run_id: str,
         timing: Timing,
         translation: timedelta,
         trace_id: str | None,
     ) -> None:
-        label = self._label(dag_id, is_real=True)
         exemplar = _exemplar(trace_id, run_id)
         # A run is told once, a trace everywhere.
         stages_exemplar = exemplar if trace_id else None

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from dag_inference_server.batch import Batch
+from dag_inference_server.batch import MANY, Batch
 from integration.waiting import eventually
-
-MANY = 64
 
 
 class Taken:
@@ -87,18 +85,43 @@ def test_a_loop_that_has_ended(taken: Taken) -> None:
     assert taken.parts == [[1, 2]]
 
 
-async def test_threads(taken: Taken) -> None:
-    """May add as they like, and each thing is handed over exactly once."""
+async def test_threads(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    """May add as they like: each thing is handed over exactly once, a thread's own in order."""
+    monkeypatch.setattr("dag_inference_server.batch.MOMENT", 0.001)
+    each, enough = 4, threading.Event()
+    counts = [0] * each
 
-    def add(first: int) -> None:
-        for thing in range(first, first + 1000):
-            taken.batch.add(thing)
+    def add(thread: int) -> None:
+        while not enough.is_set():
+            taken.batch.add(each * counts[thread] + thread)
+            counts[thread] += 1
+            if counts[thread] % 7 == 0:
+                taken.batch.flush()
 
-    threads = [threading.Thread(target=add, args=(first,)) for first in range(0, 4000, 1000)]
-    taken.batch.add(-1)
-    for thread in threads:
-        thread.start()
-    await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in threads))
+    adding = asyncio.gather(*(asyncio.to_thread(add, thread) for thread in range(each)))
+    while min(counts) < 500:
+        taken.batch.add(-1)
+        await asyncio.sleep(0)
+    enough.set()
+    await adding
+    taken.batch.flush()
 
-    await eventually(lambda: sum(map(len, taken.parts)) == 4001)
-    assert sorted(thing for part in taken.parts for thing in part) == [*range(-1, 4000)]
+    things = [thing for part in taken.parts for thing in part if thing >= 0]
+    for thread in range(each):
+        own = [thing // each for thing in things if thing % each == thread]
+        assert own == [*range(counts[thread])]
+
+
+def test_whoever_takes_things(taken: Taken) -> None:
+    """May have one to add."""
+    taken_too = list[int]()
+
+    def take(things: Sequence[int]) -> None:
+        taken_too.extend(things)
+        if len(taken_too) < 3:
+            batch.add(len(taken_too))
+
+    batch = Batch[int](take)
+    batch.add(0)
+
+    assert taken_too == [0, 1, 2]
