@@ -227,6 +227,7 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
     try:
         uvloop.run(serving)
     finally:
+        # What comes now, such as Airflow's own end, can take long.
         logs.flush()
         # Nor at the end, which would take half a second of the grace.
         gc.freeze()

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from dag_inference_server.json_lines import LINES, Said, as_json
 
-_LINES = frozenset({"exception", "stack", "said"})
+_OF_LINES = frozenset({"exception", "stack", "said"})
 """What has lines of its own, and is not a caller's word."""
 
 _FIRST: tuple[Processor, ...] = (
@@ -138,7 +138,7 @@ def _printable(_: object, __: str, event: EventDict) -> EventDict:
 
 
 def _escaped(key: str, value: object) -> object:
-    if not isinstance(value, str) or value.isprintable() or key in _LINES:
+    if not isinstance(value, str) or value.isprintable() or key in _OF_LINES:
         return value
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
 

@@ -25,7 +25,6 @@ _SERVICES = (
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 _CHANNELZ = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 
-
 _SIDE_BY_SIDE = 8
 """Servers that share the port. Of a gateway whose core is busy, over eight connections, refusals
 come in a third of the time that they take with one server (`make bench`, overload)."""

@@ -62,11 +62,14 @@ async def test_each_of_a_thousand_calls_is_told(
 
 
 @pytest.mark.parametrize("grace", ["600"])
-@pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
+@pytest.mark.parametrize("numbers", [[SIGINT], [SIGTERM], [SIGHUP], [SIGINT, SIGTERM]])
 async def test_whoever_ends_it(
-    airflow: FakeAirflow, process: GatewayProcess, number: Signals
+    airflow: FakeAirflow, process: GatewayProcess, numbers: list[Signals]
 ) -> None:
-    """Calls in flight have the grace, and it exits with 0."""
+    """Calls in flight have the grace, and it exits with 0.
+
+    Also where one signal comes by two ways: of the terminal, and of who has started it.
+    """
     dag = airflow.add(Dag("dag"))
     async with grpc.aio.insecure_channel(process.target) as channel:
         stub: Any = rpc.DagInferenceStub(channel)
@@ -74,7 +77,8 @@ async def test_whoever_ends_it(
         run = await first_run(dag)
         await airflow.polls(2)
 
-        process.signal(number)
+        for number in numbers:
+            process.signal(number)
         await _refuses(stub)
         run.finish("predict", 1)
 
@@ -100,25 +104,6 @@ async def test_a_terminal_that_is_closed(airflow: FakeAirflow) -> None:
 
             assert await call == (run.run_id, "OK")
         assert await process.wait() == 0
-
-
-@pytest.mark.parametrize("grace", ["600"])
-async def test_one_signal_by_two_ways(airflow: FakeAirflow, process: GatewayProcess) -> None:
-    """Of a terminal, and of who has started it: calls in flight still have the grace."""
-    dag = airflow.add(Dag("dag"))
-    async with grpc.aio.insecure_channel(process.target) as channel:
-        stub: Any = rpc.DagInferenceStub(channel)
-        call = asyncio.ensure_future(_ends(stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=90)))
-        run = await first_run(dag)
-        await airflow.polls(2)
-
-        process.signal(SIGINT)
-        process.signal(SIGTERM)
-        await _refuses(stub)
-        run.finish("predict", 1)
-
-        assert await call == (run.run_id, "OK")
-    assert await process.ended() == 0
 
 
 @pytest.mark.parametrize("grace", ["600"])
