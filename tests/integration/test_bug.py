@@ -31,7 +31,11 @@ async def test_a_bug(
         raise RuntimeError(SECRET)
 
     written = structlog.testing.CapturingLogger()
-    log = structlog.wrap_logger(written, processors=[without_its_text])
+    log = structlog.wrap_logger(
+        written,
+        processors=[without_its_text],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
     monkeypatch.setattr("dag_inference_server.edge.rpc.log", log)
     with monkeypatch.context() as broken:
         broken.setattr("dag_inference_server.invocation.wait.decide", break_down)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,33 @@ async def test_a_log_that_takes_no_line(airflow: FakeAirflow) -> None:
         grpc.aio.insecure_channel(process.target) as channel,
     ):
         await rpc.DagInferenceStub(channel).Invoke(pb.InvokeRequest(dag_id="dag"), timeout=10)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+async def test_a_log_whose_reader_reads_nothing(
+    airflow: FakeAirflow, tmp_path: Path, form: str
+) -> None:
+    """A pipe that is full costs lines: the gateway starts, answers calls and ends all the same."""
+    airflow.add(Dag("dag", script=[steps.finish("predict", 1)]))
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    settings = {"LOG_LEVEL": "debug", "LOG_FORMAT": form}
+    async with gateway_process(environment_for(airflow, **settings), pipe) as process:
+        async with grpc.aio.insecure_channel(process.target) as channel:
+            for _ in range(10):
+                request = pb.InvokeRequest(dag_id="dag")
+                await rpc.DagInferenceStub(channel).Invoke(request, timeout=10)
+        process.signal()
+        assert await process.ended() == 0
+    os.close(writer)
+    # As full as it was: none of them has found room.
+    assert set(os.read(reader, 1_000_000)) == {ord("x")}
+    os.close(reader)
 
 
 @pytest.mark.parametrize(

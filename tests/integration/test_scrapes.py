@@ -80,7 +80,11 @@ async def test_a_scrape_that_breaks_down(monkeypatch: pytest.MonkeyPatch) -> Non
     """Is an error for Prometheus, and says in the log what it is."""
     registry, written = CollectorRegistry(), structlog.testing.CapturingLogger()
     registry.register(Broken())
-    log = structlog.wrap_logger(written, processors=[structlog.processors.format_exc_info])
+    log = structlog.wrap_logger(
+        written,
+        processors=[structlog.processors.format_exc_info],
+        wrapper_class=structlog.make_filtering_bound_logger(0),
+    )
     monkeypatch.setattr("dag_inference_server.metrics.http.log", log)
 
     async with serving_metrics("127.0.0.1:0", registry, lambda: "", lambda: None) as port:

@@ -1,59 +1,71 @@
-"""A log of JSON, an object a line: what can wait is made, and written, many lines at once."""
+"""Lines on their way to stderr: what can wait is made, and written, many lines at once."""
 
 from __future__ import annotations
 
 import atexit
-import json
 import select
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import orjson
 import structlog
-from structlog.typing import EventDict
 
 from dag_inference_server.batch import Batch
+from dag_inference_server.logs.outlet import Outlet
 
 _CAN_WAIT = frozenset({"debug", "info"})
 
-_AS_IT_LOOKS = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_APPEND_NEWLINE
-"""What does not show some of its fields keeps them to itself in the log, too."""
+_STDERR = 2
+
+_END = 0.5
+"""Seconds that the end waits for what is on its way, whose reader may read nothing."""
 
 
-class Lines:
-    """Lines on their way to stderr, whose disk may be full, or reader gone: that takes no calls."""
+def _of_lost(lines: int) -> bytes:
+    now = datetime.now(UTC)
+    return _bare({"event": "log_lines_lost", "level": "warning", "timestamp": now, "lines": lines})
+
+
+def _bare(event: dict[str, Any]) -> bytes:
+    """The line of an event that is told whole: nothing but its form is done with it."""
+    form = structlog.get_config()["processors"][-1]
+    return bytes(form(None, event["level"], event))
+
+
+class _Lines:
+    """What was said, and is to be written in this order."""
 
     def __init__(self) -> None:
         """None is."""
         self._batch = Batch(self._write)
+        self._outlet = Outlet(_STDERR, _of_lost)
+        self._patience = _END
 
     def add(self, make: Callable[[], bytes], *, can_wait: bool) -> None:
         """Write what `make` makes: in a moment, or now, after all that came before it."""
         self._batch.add(make)
         if not can_wait:
-            self.flush()
+            self._batch.flush()
 
     def flush(self) -> None:
         """Write what waits."""
         self._batch.flush()
+        # Who was waited for once, in vain, is not waited for again.
+        self._patience = _END if self._outlet.wait(self._patience) else 0
 
     def _write(self, making: Sequence[Callable[[], bytes]]) -> None:
-        file = sys.stderr.buffer
-        for some in _pieces(make() for make in making):
-            with suppress(OSError):
-                file.write(some)
-                file.flush()
+        for piece in _pieces(make() for make in making):
+            self._outlet.put(piece)
 
 
-LINES = Lines()
+_LINES = _Lines()
 """Of this process."""
 
-atexit.register(LINES.flush)
+flush = _LINES.flush
+
+atexit.register(flush)
 
 
 class Said(structlog.BoundLoggerBase):
@@ -63,7 +75,7 @@ class Said(structlog.BoundLoggerBase):
         told["timestamp"] = datetime.now(UTC)
         make = partial(copy_context().run, self._line, method_name, event, told)
         # The exception that is being handled will not be.
-        LINES.add(make, can_wait=method_name in _CAN_WAIT and not told.get("exc_info"))
+        _LINES.add(make, can_wait=method_name in _CAN_WAIT and not told.get("exc_info"))
 
     def _line(self, method_name: str, event: str | None, told: dict[str, Any]) -> bytes:
         """The line, or none. What keeps it from being made keeps nothing from those beside it."""
@@ -73,24 +85,8 @@ class Said(structlog.BoundLoggerBase):
             return b""
         except Exception as error:
             left = {"event": event, "level": method_name, "timestamp": told["timestamp"]}
-            return as_json(None, method_name, left | {"cannot_be_told": type(error).__qualname__})
+            return _bare(left | {"cannot_be_told": type(error).__qualname__})
         return bytes(line)
-
-
-def as_json(_: object, __: str, event: EventDict) -> bytes:
-    """The line of an event: the last that is done with it."""
-    try:
-        return orjson.dumps(event, default=repr, option=_AS_IT_LOOKS)
-    except TypeError:
-        # A half of a character, which is no UTF-8, or a number of more than 64 bits.
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=_plain)
-        return text.encode(errors="backslashreplace") + b"\n"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return repr(value)
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:

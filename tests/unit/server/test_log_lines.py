@@ -1,0 +1,178 @@
+"""Lines below `warning` are made and written together; none is lost but by a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+import structlog
+
+from dag_inference_server.logs import configure, flush
+from integration.waiting import eventually
+
+
+class File:
+    """What stderr is meanwhile: it knows what was written at once."""
+
+    def __init__(self, end: socket.socket) -> None:
+        """Each datagram is."""
+        self._end = end
+        self._parts: list[list[dict[str, Any]]] = []
+
+    @property
+    def parts(self) -> list[list[dict[str, Any]]]:
+        """The lines of each."""
+        try:
+            while True:
+                written = self._end.recv(65536)
+                self._parts.append([json.loads(line) for line in written.splitlines()])
+        except BlockingIOError:
+            return self._parts
+
+    @property
+    def events(self) -> list[list[str]]:
+        """What was said, by what was written at once."""
+        return [[line["event"] for line in part] for part in self.parts]
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Leave logging as other tests want it."""
+    root, before = logging.getLogger(), structlog.get_config()
+    level, handlers = root.level, [*root.handlers]
+    configure("info", "json")
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.configure(**before)
+
+
+@contextmanager
+def as_stderr() -> Iterator[File]:
+    """A file where lines go meanwhile."""
+    flush()
+    before = os.dup(2)
+    ours, end = socket.socketpair(type=socket.SOCK_DGRAM)
+    with ours, end:
+        end.setblocking(False)
+        os.dup2(ours.fileno(), 2)
+        try:
+            yield File(end)
+            flush()
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+async def test_what_can_wait() -> None:
+    """Is written a moment later, all at once and in its order, with the time that it was said."""
+    with as_stderr() as file:
+        log = structlog.get_logger()
+        log.info("first")
+        log.info("second")
+
+        assert not file.parts
+        await eventually(lambda: file.parts)
+        assert file.events == [["first", "second"]]
+        first, second = (datetime.fromisoformat(line["timestamp"]) for line in file.parts[0])
+        assert first <= second
+
+
+@pytest.mark.parametrize("level", ["warning", "error", "critical"])
+async def test_what_cannot_wait(level: str) -> None:
+    """Is written at once, after all that was said before it."""
+    with as_stderr() as file:
+        log = structlog.get_logger()
+        log.info("before")
+        getattr(log, level)("now")
+        log.info("after")
+
+        await eventually(lambda: len(file.parts) == 2)
+        assert file.events == [["before", "now"], ["after"]]
+
+
+async def test_an_exception() -> None:
+    """Is told as long as it is there, whatever the level."""
+    with as_stderr() as file:
+        log = structlog.get_logger()
+        try:
+            raise ValueError
+        except ValueError:
+            log.info("now", exc_info=True)
+
+        flush()
+        ((line,),) = file.parts
+        assert line["exception"].endswith("builtins.ValueError")
+
+
+async def test_the_call_that_a_line_is_about() -> None:
+    """Is the one that was served when it was said."""
+    with as_stderr() as file:
+
+        async def serve(call: str) -> None:
+            structlog.contextvars.bind_contextvars(call_id=call)
+            structlog.get_logger().info("served")
+
+        await asyncio.gather(serve("one"), serve("two"))
+
+        await eventually(lambda: file.parts)
+        assert [line["call_id"] for line in file.parts[0]] == ["one", "two"]
+
+
+async def test_what_cannot_be_told() -> None:
+    """Is told as far as it can, and keeps nothing from what was said beside it."""
+    with as_stderr() as file:
+
+        class Odd:
+            def __repr__(self) -> str:
+                raise RuntimeError
+
+        log = structlog.get_logger()
+        log.info("before")
+        log.info("odd", what=Odd())
+        log.warning("after")
+
+        flush()
+        assert file.events == [["before", "odd", "after"]]
+        assert file.parts[0][1]["cannot_be_told"] == "RuntimeError"
+
+
+async def test_more_than_a_pipe_takes_in_one_piece() -> None:
+    """Is written in pieces of whole lines, so that others can write to it, too."""
+    with as_stderr() as file:
+        log = structlog.get_logger()
+        for _ in range(9):
+            log.info("x" * 1000)
+        log.info("y" * 10_000)
+        log.warning("z")
+
+        flush()
+        assert [len(part) for part in file.parts] == [3, 3, 3, 1, 1]
+
+
+@pytest.mark.parametrize("way", ["pass", "sys.exit(3)", "raise ValueError"])
+def test_the_end_of_the_process(way: str) -> None:
+    """Whichever it is that the process brings about itself, all is written."""
+    script = f"""
+import asyncio, structlog, sys
+from dag_inference_server.logs import configure
+configure("info", "json")
+async def end():
+    structlog.get_logger().info("last")
+    {way}
+asyncio.run(end())
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert '"event":"last"' in ended.stderr
