@@ -92,7 +92,7 @@ class ServerReadyResponse(_message.Message):
 
     READY_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
-    """True from Airflow's first answer until the gateway is told to end."""
+    """True from Airflow's first answer to the account until the gateway is told to end."""
     def __init__(
         self,
         *,

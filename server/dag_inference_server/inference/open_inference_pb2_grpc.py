@@ -84,8 +84,8 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Says whether calls are served: from Airflow's first answer until the gateway is
-        told to end, as the standard health service has it.
+        """Says whether calls are served: from Airflow's first answer to the account until
+        the gateway is told to end, as the standard health service has it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

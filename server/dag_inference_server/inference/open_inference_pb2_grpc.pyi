@@ -46,8 +46,8 @@ class GRPCInferenceServiceStub:
     ServerLive: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ServerLiveRequest, _open_inference_pb2.ServerLiveResponse]
     """Says whether the gateway's process lives."""
     ServerReady: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ServerReadyRequest, _open_inference_pb2.ServerReadyResponse]
-    """Says whether calls are served: from Airflow's first answer until the gateway is
-    told to end, as the standard health service has it.
+    """Says whether calls are served: from Airflow's first answer to the account until
+    the gateway is told to end, as the standard health service has it.
     """
     ModelReady: _grpc.UnaryUnaryMultiCallable[_open_inference_pb2.ModelReadyRequest, _open_inference_pb2.ModelReadyResponse]
     """Says whether a DAG can be called: served here, parsed, not paused, and Airflow
@@ -88,8 +88,8 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ServerLive: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ServerLiveRequest, _open_inference_pb2.ServerLiveResponse]  # type: ignore[assignment]
     """Says whether the gateway's process lives."""
     ServerReady: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ServerReadyRequest, _open_inference_pb2.ServerReadyResponse]  # type: ignore[assignment]
-    """Says whether calls are served: from Airflow's first answer until the gateway is
-    told to end, as the standard health service has it.
+    """Says whether calls are served: from Airflow's first answer to the account until
+    the gateway is told to end, as the standard health service has it.
     """
     ModelReady: _aio.UnaryUnaryMultiCallable[_open_inference_pb2.ModelReadyRequest, _open_inference_pb2.ModelReadyResponse]  # type: ignore[assignment]
     """Says whether a DAG can be called: served here, parsed, not paused, and Airflow
@@ -139,8 +139,8 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _open_inference_pb2.ServerReadyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_open_inference_pb2.ServerReadyResponse, _abc.Awaitable[_open_inference_pb2.ServerReadyResponse]]:
-        """Says whether calls are served: from Airflow's first answer until the gateway is
-        told to end, as the standard health service has it.
+        """Says whether calls are served: from Airflow's first answer to the account until
+        the gateway is told to end, as the standard health service has it.
         """
 
     @_abc_1.abstractmethod

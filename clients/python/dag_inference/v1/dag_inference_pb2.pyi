@@ -17,8 +17,9 @@ with exactly one `google.rpc.ErrorInfo`:
  * `reason` is the name of an `ErrorReason` without its `ERROR_REASON_`
    prefix, for example `TASK_FAILED`.
  * `metadata` holds those of these keys that are known: `dag_id`, `run_id`,
-   `run_state`, `task_id`, `map_index`, `try_number`, `exception_type`. Once
-   a run exists, `dag_id` and `run_id` are always among them.
+   `run_state` (when last seen), `task_id`, `map_index`, `try_number`,
+   `exception_type`. Once a run exists, `dag_id` and `run_id` are always
+   among them.
 
 `google.rpc.RetryInfo`, `google.rpc.BadRequest` and `google.rpc.ResourceInfo`
 stand beside it where the reason says so. Decide by code and reason; the
