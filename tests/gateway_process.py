@@ -16,6 +16,9 @@ import psutil
 from dag_inference_server.settings import ENV_PREFIX
 from fakes.airflow import FakeAirflow
 
+_PATIENCE = 60
+"""Seconds that it has to end."""
+
 _COMMAND = Path(sys.executable).with_name("dag-inference-server")
 
 
@@ -113,10 +116,19 @@ class GatewayProcess:
         return code
 
     async def end(self) -> None:
-        """End it in order, if it runs."""
+        """End it in order, if it runs.
+
+        Raises:
+            TimeoutError: It did not end, and was killed.
+        """
         if self._process:
             self.signal()
-            await self.ended()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self.ended()
+            except TimeoutError:
+                await self.kill()
+                raise
 
 
 @asynccontextmanager
