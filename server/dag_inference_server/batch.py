@@ -34,8 +34,9 @@ class Batch(Generic[T]):
         self._things = deque[T]()
         self._loop: asyncio.AbstractEventLoop | None = None
         """Which is to end the moment."""
-        # Whoever takes things may have one to add.
-        self._taking = threading.RLock()
+        # Whoever takes things may have one to add, which comes after them.
+        self._lock = threading.RLock()
+        self._is_taking = False
 
     def add(self, thing: T) -> None:
         """Take in one more."""
@@ -44,15 +45,24 @@ class Batch(Generic[T]):
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what waits; when it returns, that is done."""
-        with self._taking:
-            things = list[T]()
-            # Others may add some meanwhile.
-            with suppress(IndexError):
-                while True:
-                    things.append(self._things.popleft())
-            if things:
-                self._take(things)
+        """Hand over what waits; when it returns, that is done, or being done by this thread."""
+        with self._lock:
+            if self._is_taking:
+                return
+            self._is_taking = True
+            try:
+                while things := self._taken_out():
+                    self._take(things)
+            finally:
+                self._is_taking = False
+
+    def _taken_out(self) -> Sequence[T]:
+        things = list[T]()
+        # Others may add some meanwhile.
+        with suppress(IndexError):
+            while True:
+                things.append(self._things.popleft())
+        return things
 
     def _is_seen_to(self) -> bool:
         """Have an event loop end the moment: one that will anyway, or this thread's, if any."""

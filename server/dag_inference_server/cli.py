@@ -15,9 +15,9 @@ from typing import Annotated, Any, NoReturn
 import structlog
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from dag_inference_server import logs
+from dag_inference_server.logs.outlet import Outlet
 from dag_inference_server.ports import check_free
 from dag_inference_server.settings import (
     CONFIG_ENV,
@@ -45,7 +45,7 @@ _STATE = Path("~/.dag-inference")
 
 log = structlog.get_logger(__name__)
 
-_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+_stdout = Outlet(1, lambda _: b"")
 
 
 @app.command()
@@ -71,7 +71,7 @@ def serve(
             f"say which DAGs are served, with {ENV_PREFIX}DAGS."
         )
     try:
-        _run(_serve(settings, Signals(), lambda port: print(f"gRPC on port {port}", flush=True)))
+        _run(_serve(settings, Signals(), lambda port: _tell(f"gRPC on port {port}")))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -137,7 +137,7 @@ def standalone(
     except (airflow.CannotStart, processes.ComponentFailed) as error:
         _fail(str(error))
     except KeyboardInterrupt:
-        _errors.print("interrupted")
+        logs.write("interrupted")
         raise typer.Exit(130) from None
 
 
@@ -148,7 +148,7 @@ def check(config: ConfigOption = None, listen: ListenOption = None) -> None:
 
     settings = _settings(config, listen=listen)
     for name in unknown_environment():
-        _errors.print(f"warning: {name} is no setting of the gateway")
+        logs.write(f"warning: {name} is no setting of the gateway")
     for name, value in settings.shown().items():
         shown = "unset" if value is None else value if isinstance(value, str) else json.dumps(value)
         print(f"{ENV_PREFIX}{name.upper()}={shown}")
@@ -166,7 +166,23 @@ def check(config: ConfigOption = None, listen: ListenOption = None) -> None:
 
 def main() -> None:
     """Run the command line."""
+    _open_what_is_closed()
     app()
+
+
+def _open_what_is_closed() -> None:
+    """Let what a supervisor has closed lead nowhere.
+
+    Else the next file that is opened, such as a connection, has its number, and gets the log.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, and so for the processes that are started from here.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _settings(config: Path | None, **given: Any) -> Settings:
@@ -186,7 +202,7 @@ def _settings(config: Path | None, **given: Any) -> Settings:
             if problem["type"] == "extra_forbidden":
                 # Only the file can name what there is not.
                 said = f"is no setting of the gateway, but stands in {os.environ[CONFIG_ENV]}"
-            _errors.print(f"{name}: {said}")
+            logs.write(f"{name}: {said}")
         raise typer.Exit(2) from None
     except ValueError as error:
         _fail(str(error))
@@ -200,7 +216,7 @@ def _log_unknown() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    _errors.print(message)
+    logs.write(message)
     raise typer.Exit(2)
 
 
@@ -275,7 +291,7 @@ def _print_welcome(address: str, airflow_url: str, password: str, *, has_example
     method = "Invoke" if has_examples else "ListDags"
     beside = Path(sys.executable).with_name("grpcurl")
     grpcurl = "grpcurl" if shutil.which("grpcurl") or not beside.exists() else str(beside)
-    print(
+    _tell(
         f"""
   gRPC      {address}
   Airflow   {airflow_url}   user admin   password {password}
@@ -284,6 +300,11 @@ def _print_welcome(address: str, airflow_url: str, password: str, *, has_example
   {grpcurl} -plaintext {request} dag_inference.v1.DagInference/{method}
 
   Ctrl-C ends everything.
-""",
-        flush=True,
+"""
     )
+
+
+def _tell(text: str) -> None:
+    """Say on stdout where it serves; a reader that does not read it holds up nobody."""
+    _stdout.put([f"{text}\n".encode()])
+    _stdout.wait(0.1)

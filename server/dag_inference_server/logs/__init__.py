@@ -11,9 +11,9 @@ from structlog.typing import Processor
 from dag_inference_server.logs.exceptions import without_its_text
 from dag_inference_server.logs.forms import AsText, as_json, printable
 from dag_inference_server.logs.libraries import bridge, tell_of_loop
-from dag_inference_server.logs.lines import Said, flush
+from dag_inference_server.logs.lines import Said, flush, write
 
-__all__ = ["configure", "flush", "tell_of_loop", "without_its_text"]
+__all__ = ["configure", "flush", "tell_of_loop", "without_its_text", "write"]
 
 
 def configure(level: str, form: str = "text") -> None:
@@ -24,7 +24,7 @@ def configure(level: str, form: str = "text") -> None:
         form: `text`, coloured on a terminal, or `json`: one object a line.
     """
     least = logging.getLevelNamesMapping()[level.upper()]
-    as_text = AsText(colors=sys.stderr.isatty())
+    as_text = AsText(colors=sys.stderr.isatty(), encoding=sys.stderr.encoding)
     looks: tuple[Processor, ...] = (as_json,) if form == "json" else (printable, as_text)
     structlog.configure(
         processors=[
@@ -37,6 +37,8 @@ def configure(level: str, form: str = "text") -> None:
         wrapper_class=type(
             "FilteringSaid", (Said, structlog.make_filtering_bound_logger(least)), {}
         ),
+        # Nobody is asked to write by it.
+        logger_factory=structlog.ReturnLoggerFactory(),
         cache_logger_on_first_use=True,
     )
     bridge(least)

@@ -37,8 +37,9 @@ def _told(time: datetime) -> str:
 class AsText:
     """A line to read, coloured or not: the last that is done with an event."""
 
-    def __init__(self, *, colors: bool) -> None:
-        """Colour it, if it is for a terminal."""
+    def __init__(self, *, colors: bool, encoding: str) -> None:
+        """Colour it, if it is for a terminal; what the encoding does not have is escaped."""
+        self._encoding = encoding
         # An exception is text by then, and older versions warn of that but for this formatter.
         self._render = structlog.dev.ConsoleRenderer(
             colors=colors, exception_formatter=structlog.dev.plain_traceback
@@ -48,7 +49,7 @@ class AsText:
         """Make it."""
         event["timestamp"] = _told(event["timestamp"])
         line = self._render(logger, method_name, event) + "\n"
-        return line.encode(errors="backslashreplace")
+        return line.encode(self._encoding, "backslashreplace")
 
 
 def printable(_: object, __: str, event: EventDict) -> EventDict:

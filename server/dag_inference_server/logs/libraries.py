@@ -35,12 +35,13 @@ class _Bridge(logging.Handler):
     """Hands over what is logged by Python's own logging. What cannot be is no library's problem."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        said = {"logger": record.name}
         try:
-            log = structlog.get_logger(record.name)
-            said = {"logger": record.name, "said": record.getMessage()}
-            log.log(_known(record.levelno), "library", exc_info=record.exc_info or None, **said)
-        except Exception:
-            self.handleError(record)
+            said["said"] = record.getMessage()
+        except Exception as error:
+            said["cannot_be_told"] = type(error).__qualname__
+        log = structlog.get_logger(record.name)
+        log.log(_known(record.levelno), "library", exc_info=record.exc_info or None, **said)
 
 
 def _known(level: int) -> int:

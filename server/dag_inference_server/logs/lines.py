@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import select
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
@@ -19,8 +19,13 @@ _CAN_WAIT = frozenset({"debug", "info"})
 
 _STDERR = 2
 
-_END = 0.5
-"""Seconds that the end waits for what is on its way, whose reader may read nothing."""
+_SOON = 0.1
+"""Seconds in which what cannot wait is written by any file that is well: a process that crashes
+has told why."""
+
+_PAUSE, _PAUSES = 0.25, 4
+"""Seconds in which a reader that reads takes something, and how often it is waited for at the
+end, which has to be within the grace."""
 
 
 def _of_lost(lines: int) -> bytes:
@@ -35,35 +40,54 @@ def _bare(event: dict[str, Any]) -> bytes:
 
 
 class _Lines:
-    """What was said, and is to be written in this order."""
+    """What is said, made into lines and written in its order."""
 
     def __init__(self) -> None:
-        """None is."""
-        self._batch = Batch(self._write)
-        self._outlet = Outlet(_STDERR, _of_lost)
-        self._patience = _END
+        """Nothing was."""
+        self._batch = Batch(self._make)
+        self._outlet = Outlet(_STDERR, _of_lost, self._look_for_room)
 
     def add(self, make: Callable[[], bytes], *, can_wait: bool) -> None:
-        """Write what `make` makes: in a moment, or now, after all that came before it."""
+        """Make a line in a moment; or now, after all before it, and see it written."""
+        if can_wait:
+            self._batch.add(make)
+            return
+        # Who has not read what came before may not read this, either.
+        is_read = not self._outlet.waits
         self._batch.add(make)
-        if not can_wait:
-            self._batch.flush()
+        self._batch.flush()
+        if is_read:
+            self._outlet.wait(_SOON)
 
     def flush(self) -> None:
-        """Write what waits."""
-        self._batch.flush()
-        # Who was waited for once, in vain, is not waited for again.
-        self._patience = _END if self._outlet.wait(self._patience) else 0
+        """See all written that was said, by a reader that goes on reading."""
+        for _ in range(_PAUSES):
+            before = self._outlet.written
+            self._look_for_room()
+            if self._outlet.wait(_PAUSE) or self._outlet.written == before:
+                return
 
-    def _write(self, making: Sequence[Callable[[], bytes]]) -> None:
-        for piece in _pieces(make() for make in making):
-            self._outlet.put(piece)
+    def _look_for_room(self) -> None:
+        """Have told what is lost, if there is room."""
+        # Nothing is a line, too: it comes after what was lost before it.
+        self._batch.add(bytes)
+        self._batch.flush()
+
+    def _make(self, making: Sequence[Callable[[], bytes]]) -> None:
+        self._outlet.put([line for make in making if (line := make())])
 
 
 _LINES = _Lines()
 """Of this process."""
 
 flush = _LINES.flush
+
+
+def write(text: str) -> None:
+    """Write what is no line of the log, such as why a process does not start, the same way."""
+    line = f"{text}\n".encode(sys.stderr.encoding, "backslashreplace")
+    _LINES.add(lambda: line, can_wait=False)
+
 
 atexit.register(flush)
 
@@ -87,15 +111,3 @@ class Said(structlog.BoundLoggerBase):
             left = {"event": event, "level": method_name, "timestamp": told["timestamp"]}
             return _bare(left | {"cannot_be_told": type(error).__qualname__})
         return bytes(line)
-
-
-def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines, as many at once as a pipe takes in one piece, which others may write to, too."""
-    some = b""
-    for line in lines:
-        if some and len(some) + len(line) > select.PIPE_BUF:
-            yield some
-            some = b""
-        some += line
-    if some:
-        yield some

@@ -1,4 +1,4 @@
-"""Lines below `warning` are made and written together; none is lost but by a kill."""
+"""Lines below `warning` are made and written together, those from `warning` on at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -176,3 +177,87 @@ asyncio.run(end())
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert '"event":"last"' in ended.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_lines_that_are_missing(form: str) -> None:
+    """Because their reader did not read, are told of where they would stand, and how many."""
+    script = f"""
+import structlog, sys
+from dag_inference_server import logs
+logs.configure("info", "{form}")
+log = structlog.get_logger()
+for number in range(6000):
+    log.info("said", number=number, much="x" * 400)
+print("said", flush=True)
+sys.stdin.read()
+log.info("after")
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "said\n"
+        # Only now it is read.
+        said = list[str]()
+        while "log_lines_lost" not in (line := process.stderr.readline()):
+            said.append(line)
+        _, after = process.communicate(timeout=60)
+
+    numbers = [int(found) for line in said for found in re.findall(r"number\W+(\d+)", line)]
+    assert numbers == [*range(len(said))]
+    assert len(said) > 1000
+    assert re.findall(r"lines\W+(\d+)", line) == [str(6000 - len(said))]
+    assert "after" in after
+    assert len(after.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_reader_that_reads(form: str) -> None:
+    """Gets all that is said before the end, also what is more than there is room for in a pipe."""
+    script = f"""
+import structlog
+from dag_inference_server import logs
+logs.configure("info", "{form}")
+for number in range(1000):
+    structlog.get_logger().info("said", much="x" * 400)
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert len(ended.stderr.splitlines()) == 1000
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_process_that_crashes(form: str) -> None:
+    """Has told of what went wrong just before."""
+    script = f"""
+import os, structlog
+from dag_inference_server import logs
+logs.configure("info", "{form}")
+structlog.get_logger().error("why")
+os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == -9
+    assert "why" in ended.stderr
+
+
+def test_what_a_terminal_does_not_have() -> None:
+    """Is escaped, as its encoding is not ours to choose: bytes of another can steer it."""
+    script = """
+import structlog
+from dag_inference_server import logs
+logs.configure("info")
+structlog.get_logger().info("rpc", dag_id="\u011b\u00e9")
+"""
+    command = [sys.executable, "-c", script]
+    latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run(command, check=True, capture_output=True, env=latin, timeout=60)
+    assert b"dag_id=\\u011b\xe9" in ended.stderr

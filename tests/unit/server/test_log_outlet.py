@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -49,12 +51,12 @@ def test_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
     read, write = pipe
     outlet = outlet_to(write)
     for number in range(3000):
-        outlet.put(line(number))
+        outlet.put([line(number)])
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(lines_to, read, b"after\n")
         outlet.wait(LONG)
-        outlet.put(b"after\n")
+        outlet.put([b"after\n"])
         *kept, lost, _ = reading.result()
 
     assert kept == [line(number) for number in range(len(kept))]
@@ -67,7 +69,7 @@ def test_who_waits_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> Non
     read, write = pipe
     outlet = outlet_to(write)
     long = b"x" * 1_000_000 + b"\n"
-    outlet.put(long)
+    outlet.put([long])
     assert not outlet.wait(0.01)
     assert lines_to(read, long) == [long]
     assert outlet.wait(LONG)
@@ -78,7 +80,7 @@ def test_a_line_that_is_longer_than_there_is_room(pipe: tuple[int, int]) -> None
     read, write = pipe
     outlet = outlet_to(write)
     long = b"x" * 2_000_000 + b"\n"
-    outlet.put(long)
+    outlet.put([long])
     assert lines_to(read, long) == [long]
 
 
@@ -87,8 +89,7 @@ def test_a_file_that_lets_nobody_wait(pipe: tuple[int, int]) -> None:
     read, write = pipe
     os.set_blocking(write, False)
     outlet = outlet_to(write)
-    for number in range(500):
-        outlet.put(line(number))
+    outlet.put([line(number) for number in range(500)])
     assert lines_to(read, line(499)) == [line(number) for number in range(500)]
 
 
@@ -111,12 +112,12 @@ def test_a_disk_that_is_full_for_a_while(tmp_path: Path, pieces: int) -> None:
         with _disk_of(2500):
             said = [line(number) for number in range(6)]
             for at in range(0, 6, 6 // pieces):
-                outlet.put(b"".join(said[at : at + 6 // pieces]))
+                outlet.put(said[at : at + 6 // pieces])
             outlet.wait(LONG)
             # Nor does it take this.
-            outlet.put(line(6))
+            outlet.put([line(6)])
             outlet.wait(LONG)
-        outlet.put(b"after\n")
+        outlet.put([b"after\n"])
         outlet.wait(LONG)
 
     kept = (tmp_path / "log").read_bytes().splitlines(keepends=True)
@@ -131,21 +132,76 @@ def test_a_reader_that_goes_and_another_that_comes(tmp_path: Path) -> None:
     write = os.open(fifo, os.O_WRONLY)
     outlet = outlet_to(write)
     os.close(first)
-    outlet.put(b"missed\n" * 3)
+    outlet.put([b"missed\n"] * 3)
     outlet.wait(LONG)
     second = os.open(fifo, os.O_RDONLY)
-    outlet.put(b"heard\n")
+    outlet.put([b"heard\n"])
     assert lines_to(second, b"heard\n") == [b"lost 3\n", b"heard\n"]
     os.close(second)
     os.close(write)
 
 
 def test_what_was_lost_last(tmp_path: Path) -> None:
-    """Is told by whoever waits for the end, without anything more being said."""
+    """Is told when nothing more is said, too; and a line that was begun comes to its end."""
     with (tmp_path / "log").open("ab", buffering=0) as file:
         outlet = outlet_to(file.fileno())
-        with _disk_of(0):
-            outlet.put(b"line\n")
+        with _disk_of(2):
+            outlet.put([b"begun\n", b"lost\n"])
+            assert outlet.wait(LONG)
+        outlet.put([])
+        assert outlet.wait(LONG)
+    assert (tmp_path / "log").read_bytes() == b"begun\nlost 1\n"
+
+
+def test_a_line_of_several_lines(tmp_path: Path) -> None:
+    """Such as an exception for people, is one: it is written to its end, and lost as one."""
+    with (tmp_path / "log").open("ab", buffering=0) as file:
+        outlet = outlet_to(file.fileno())
+        with _disk_of(6):
+            outlet.put([b"one\n", b"two\n  why\n", b"three\n  why\n"])
             outlet.wait(LONG)
+        outlet.put([b"four\n"])
         outlet.wait(LONG)
-    assert (tmp_path / "log").read_bytes() == b"lost 1\n"
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n  why\nlost 1\nfour\n"
+
+
+def test_a_process_that_may_have_no_more_threads(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writes its lines itself, and in a thread as soon as it gets one."""
+    read, write = pipe
+    outlet = outlet_to(write)
+
+    def no_more(_: threading.Thread) -> NoReturn:
+        raise RuntimeError
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_more)
+        outlet.put([b"one\n"])
+        assert outlet.wait(0)
+        assert os.read(read, 9) == b"one\n"
+    outlet.put([b"two\n"])
+    assert lines_to(read, b"two\n") == [b"two\n"]
+
+
+def test_what_has_something_to_log_while_it_writes(pipe: tuple[int, int]) -> None:
+    """As the garbage collector may have at any time, is not waited for by itself."""
+    read, write = pipe
+    waited = list[bool]()
+
+    def of_lost(lines: int) -> bytes:
+        outlet.put([b"meanwhile\n"])
+        waited.append(outlet.wait(LONG))
+        return b"lost %d\n" % lines
+
+    outlet = Outlet(write, of_lost)
+    outlet.put([b"x" * 1_500_000 + b"\n"])
+    outlet.put([b"refused\n"])
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lines_to, read, b"meanwhile\n")
+        # What is lost is not told yet.
+        assert not outlet.wait(LONG)
+        outlet.put([])
+        _, *told = reading.result()
+    assert told == [b"lost 1\n", b"meanwhile\n"]
+    assert waited == [False]

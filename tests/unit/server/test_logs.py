@@ -60,8 +60,9 @@ def test_a_librarys_mistake(
     library.warning("%d", "no number")
     library.warning("hello")
 
-    *_, last = written(capfd).splitlines()
-    assert json.loads(last)["said"] == "hello"
+    first, last = (json.loads(line) for line in written(capfd).splitlines())
+    assert (first["logger"], first["cannot_be_told"]) == ("library.of.tests", "TypeError")
+    assert last["said"] == "hello"
 
 
 @pytest.mark.parametrize(("level", "told"), [("info", ["hello"]), ("warning", [])])
