@@ -44,17 +44,18 @@ class Batch(Generic[T]):
         if len(self._things) >= MANY or not self._is_seen_to():
             self.flush()
 
-    def flush(self) -> None:
-        """Hand over what waits; when it returns, that is done, or being done by this thread."""
+    def flush(self) -> bool:
+        """Hand over what waits, and tell whether it was: not if this thread is about it already."""
         with self._lock:
             if self._is_taking:
-                return
+                return False
             self._is_taking = True
             try:
                 while things := self._taken_out():
                     self._take(things)
             finally:
                 self._is_taking = False
+        return True
 
     def _taken_out(self) -> Sequence[T]:
         things = list[T]()

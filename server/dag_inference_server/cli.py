@@ -306,5 +306,5 @@ def _print_welcome(address: str, airflow_url: str, password: str, *, has_example
 
 def _tell(text: str) -> None:
     """Say on stdout where it serves; a reader that does not read it holds up nobody."""
-    _stdout.put([f"{text}\n".encode()])
+    _stdout.put([f"{text}\n".encode(sys.stdout.encoding, "backslashreplace")])
     _stdout.wait(0.1)

@@ -34,6 +34,14 @@ def tell_of_loop(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> No
 class _Bridge(logging.Handler):
     """Hands over what is logged by Python's own logging. What cannot be is no library's problem."""
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hand it over, without the lock that a handler takes for a file of its own.
+
+        The garbage collector may have something to log while another thread holds ours.
+        """
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         said = {"logger": record.name}
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from datetime import UTC, datetime
@@ -13,17 +14,21 @@ from typing import Any
 import structlog
 
 from dag_inference_server.batch import Batch
+from dag_inference_server.logs.forms import as_json
 from dag_inference_server.logs.outlet import Outlet
 
 _CAN_WAIT = frozenset({"debug", "info"})
 
 _STDERR = 2
 
-_SOON = 0.1
-"""Seconds in which what cannot wait is written by any file that is well: a process that crashes
-has told why."""
+_SOON = 0.25
+"""Seconds in which a file that is well takes what cannot wait: a process that crashes has told
+why."""
 
-_PAUSE, _PAUSES = 0.25, 4
+_A_TENTH = 10
+"""Part of the time, at most, in which that is waited for."""
+
+_PAUSE, _PAUSES = 0.5, 2
 """Seconds in which a reader that reads takes something, and how often it is waited for at the
 end, which has to be within the grace."""
 
@@ -35,8 +40,10 @@ def _of_lost(lines: int) -> bytes:
 
 def _bare(event: dict[str, Any]) -> bytes:
     """The line of an event that is told whole: nothing but its form is done with it."""
-    form = structlog.get_config()["processors"][-1]
-    return bytes(form(None, event["level"], event))
+    *_, form = structlog.get_config()["processors"]
+    line = form(None, event["level"], {**event})
+    # Nothing may have been configured yet.
+    return line if isinstance(line, bytes) else as_json(None, event["level"], event)
 
 
 class _Lines:
@@ -45,33 +52,34 @@ class _Lines:
     def __init__(self) -> None:
         """Nothing was."""
         self._batch = Batch(self._make)
-        self._outlet = Outlet(_STDERR, _of_lost, self._look_for_room)
+        self._outlet = Outlet(_STDERR, _of_lost)
+        self._is_behind = False
+        """Whether its reader was waited for in vain, and has not caught up since."""
+        self._wait_from = 0.0
+        """When it is waited for again."""
 
     def add(self, make: Callable[[], bytes], *, can_wait: bool) -> None:
         """Make a line in a moment; or now, after all before it, and see it written."""
-        if can_wait:
-            self._batch.add(make)
-            return
-        # Who has not read what came before may not read this, either.
-        is_read = not self._outlet.waits
         self._batch.add(make)
-        self._batch.flush()
-        if is_read:
-            self._outlet.wait(_SOON)
+        # If it is this thread that makes lines, and has one to add, that comes after them.
+        if not can_wait and self._batch.flush():
+            self._see_written()
 
     def flush(self) -> None:
         """See all written that was said, by a reader that goes on reading."""
+        self._batch.flush()
         for _ in range(_PAUSES):
             before = self._outlet.written
-            self._look_for_room()
             if self._outlet.wait(_PAUSE) or self._outlet.written == before:
                 return
 
-    def _look_for_room(self) -> None:
-        """Have told what is lost, if there is room."""
-        # Nothing is a line, too: it comes after what was lost before it.
-        self._batch.add(bytes)
-        self._batch.flush()
+    def _see_written(self) -> None:
+        now = time.monotonic()
+        if now < self._wait_from or (self._is_behind and self._outlet.waits):
+            return
+        self._is_behind = not self._outlet.wait(_SOON)
+        then = time.monotonic()
+        self._wait_from = then + (then - now) * _A_TENTH
 
     def _make(self, making: Sequence[Callable[[], bytes]]) -> None:
         self._outlet.put([line for make in making if (line := make())])

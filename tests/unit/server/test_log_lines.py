@@ -234,18 +234,25 @@ for number in range(1000):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_process_that_crashes(form: str) -> None:
-    """Has told of what went wrong just before."""
+@pytest.mark.parametrize("before", [0, 1, 70])
+def test_a_process_that_crashes(form: str, before: int) -> None:
+    """Has told of what went wrong just before, and of all that was said before that."""
     script = f"""
-import os, structlog
+import asyncio, os, structlog
 from dag_inference_server import logs
 logs.configure("info", "{form}")
-structlog.get_logger().error("why")
-os.kill(os.getpid(), 9)
+log = structlog.get_logger()
+async def crash():
+    for _ in range({before}):
+        log.info("before")
+    log.error("why")
+    os.kill(os.getpid(), 9)
+asyncio.run(crash())
 """
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == -9
+    assert ended.stderr.count("before") == before
     assert "why" in ended.stderr
 
 
@@ -261,3 +268,47 @@ structlog.get_logger().info("rpc", dag_id="\u011b\u00e9")
     latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
     ended = subprocess.run(command, check=True, capture_output=True, env=latin, timeout=60)
     assert b"dag_id=\\u011b\xe9" in ended.stderr
+
+
+def test_what_the_garbage_collector_has_to_log() -> None:
+    """In any thread, in the middle of anything, keeps no other from its own lines."""
+    script = """
+import gc, logging, structlog, threading
+from dag_inference_server import logs
+logs.configure("info", "json")
+log, library = structlog.get_logger(), logging.getLogger("library")
+left = []
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        library.warning("left")
+        left.append(True)
+
+def ours():
+    for _ in range(1000):
+        Cycle()
+        log.info("ours", some=[{}])
+
+def of_a_library():
+    for _ in range(1000):
+        library.info("of a library")
+
+gc.set_threshold(20)
+threads = [threading.Thread(target=each) for each in (ours, of_a_library, ours)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+# It does nothing while another thread is at it.
+while len(left) < 2000:
+    gc.collect()
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", script]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    said = [json.loads(line) for line in ended.stderr.splitlines()]
+    told = [line.get("said", line["event"]) for line in said]
+    counts = {what: told.count(what) for what in ("ours", "of a library", "left")}
+    assert counts == {"ours": 2000, "of a library": 1000, "left": 2000}
+    assert len(told) == 5000

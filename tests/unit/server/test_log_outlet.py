@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -172,11 +171,11 @@ def test_a_process_that_may_have_no_more_threads(
     read, write = pipe
     outlet = outlet_to(write)
 
-    def no_more(_: threading.Thread) -> NoReturn:
+    def no_more(*_: object) -> NoReturn:
         raise RuntimeError
 
     with monkeypatch.context() as full:
-        full.setattr(threading.Thread, "start", no_more)
+        full.setattr("dag_inference_server.logs.outlet.start_new_thread", no_more)
         outlet.put([b"one\n"])
         assert outlet.wait(0)
         assert os.read(read, 9) == b"one\n"
@@ -197,11 +196,24 @@ def test_what_has_something_to_log_while_it_writes(pipe: tuple[int, int]) -> Non
     outlet = Outlet(write, of_lost)
     outlet.put([b"x" * 1_500_000 + b"\n"])
     outlet.put([b"refused\n"])
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(lines_to, read, b"meanwhile\n")
-        # What is lost is not told yet.
-        assert not outlet.wait(LONG)
-        outlet.put([])
-        _, *told = reading.result()
+    # Without anything more being put.
+    _, *told = lines_to(read, b"meanwhile\n")
     assert told == [b"lost 1\n", b"meanwhile\n"]
     assert waited == [False]
+
+
+def test_a_disk_that_takes_a_later_piece(tmp_path: Path) -> None:
+    """Is told before it what was lost of what was put together."""
+    with (tmp_path / "log").open("ab", buffering=0) as file:
+
+        def of_lost(lines: int) -> bytes:
+            # There is room again.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+            return b"lost %d\n" % lines
+
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        outlet = Outlet(file.fileno(), of_lost)
+        with _disk_of(4000):
+            outlet.put([line(0) * 4, line(1) * 4, line(2) * 4])
+            outlet.wait(LONG)
+    assert (tmp_path / "log").read_bytes() == line(0) * 4 + b"lost 1\n" + line(2) * 4
