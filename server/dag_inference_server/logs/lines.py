@@ -25,8 +25,9 @@ _SOON = 0.25
 """Seconds in which a file that is well takes what cannot wait: a process that crashes has told
 why."""
 
-_A_TENTH = 10
-"""Part of the time, at most, in which that is waited for."""
+_REST = 10
+"""How many times as long as it was waited for one line nothing is waited for: a tenth of the time
+at most goes into it."""
 
 _PAUSE, _PAUSES = 0.5, 2
 """Seconds in which a reader that reads takes something, and how often it is waited for at the
@@ -79,7 +80,7 @@ class _Lines:
             return
         self._is_behind = not self._outlet.wait(_SOON)
         then = time.monotonic()
-        self._wait_from = then + (then - now) * _A_TENTH
+        self._wait_from = then + (then - now) * _REST
 
     def _make(self, making: Sequence[Callable[[], bytes]]) -> None:
         self._outlet.put([line for make in making if (line := make())])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from dag_inference_server.airflow import DagRun, Task, TaskInstance
@@ -27,6 +29,17 @@ Truth = Mapping[str, Mapping[str, bool]]
 """By DAG and task of one file: whether the task returns the DAG's result."""
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Leave logging, which is the process's, as other tests want it."""
+    root, before = logging.getLogger(), structlog.get_config()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import socket
@@ -47,15 +46,8 @@ class File:
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Leave logging as other tests want it."""
-    root, before = logging.getLogger(), structlog.get_config()
-    level, handlers = root.level, [*root.handlers]
+def _json(logging_as_before: None) -> None:
     configure("info", "json")
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    structlog.configure(**before)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import errno
 import gc
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn
@@ -22,15 +21,7 @@ HOUR = timedelta(hours=1)
 CANARY = "a caller's value"
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Leave logging as other tests want it."""
-    root, before = logging.getLogger(), structlog.get_config()
-    level, handlers = root.level, [*root.handlers]
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    structlog.configure(**before)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 @pytest.mark.parametrize(
