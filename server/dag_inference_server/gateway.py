@@ -148,7 +148,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             ),
             metrics,
         )
-        catalog = Catalog(api, serves=serves, result_tasks=settings.result_tasks)
+        catalog = Catalog(api, breaker, serves=serves, result_tasks=settings.result_tasks)
         reports = FailureReports(
             api,
             FailureCodes(settings.task_codes, settings.exception_codes),

@@ -90,17 +90,22 @@ async def test_new_calls_are_refused_at_once(airflow: FakeAirflow, gateway: Gate
     assert MessageToDict((await fresh).result) == {"return_value": "too"}
 
 
-async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway) -> None:
-    """It takes requests and answers none: new calls are refused, though nothing ever failed."""
+@pytest.mark.parametrize("apart", [0, 1 / 8], ids=["at once", "one after another"])
+async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway, apart: float) -> None:
+    """It takes requests and answers none: new calls are refused, though nothing ever failed.
+
+    Nor does what calls share ever end, if there is always one of them that waits for it.
+    """
     await gateway.ready()
     airflow.add(Dag("dag"))
     airflow.faults.add(faults.hanging())
 
-    async def call() -> None:
+    async def call(number: int) -> None:
+        await asyncio.sleep(number * apart)
         while True:
             await failure(gateway.stub.Invoke(REQUEST, timeout=1))
 
-    calling = [asyncio.create_task(call()) for _ in range(8)]
+    calling = [asyncio.create_task(call(number)) for number in range(8)]
     await until(gateway, is_open=True)
     for each in calling:
         each.cancel()
@@ -114,7 +119,7 @@ async def test_callers_with_little_patience(
     airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who goes away before Airflow can have answered says nothing of Airflow."""
-    monkeypatch.setattr("dag_inference_server.airflow.transport._LONG", 10)
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._LONG", 10)
     await gateway.ready()
     airflow.add(Dag("dag"))
     await eventually(lambda: airflow.count(Kind.HEALTH))

@@ -15,10 +15,14 @@ from dag_inference_server.airflow.answer import RETRY_AFTER
 log = structlog.get_logger(__name__)
 
 _FAILURES = 5
-"""In a row, of whatever kind: one request that Airflow cannot answer is not enough."""
+"""In a row, of whatever kind, and callers who left an answer that they shared."""
 
 _SINCE = 2.0
 """Seconds without one answer. Shorter outages are bridged by repeats."""
+
+_LONG = 0.5
+"""Seconds without an answer that say something of Airflow, when nobody waits any longer. A call
+with less time than most requests take says something of its caller."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,23 @@ class Breaker:
         self._failures += 1
         self._why = why
         self._tell_if_away()
+
+    def given_up(self, since: float, *, proves: bool = True) -> bool:
+        """Take in that somebody waits no longer for an answer.
+
+        Most often by a deadline: all that wait for an Airflow that hangs end so.
+
+        Args:
+            since: When they began to wait, by the monotonic clock.
+            proves: As for `asking`.
+
+        Returns:
+            Whether that says something of Airflow.
+        """
+        if time.monotonic() - since < _LONG:
+            return False
+        self.unanswered("Airflow does not answer: it takes too long", proves=proves)
+        return True
 
     @property
     def is_open(self) -> bool:

@@ -60,10 +60,6 @@ _MORE_TOKENS = 2
 """That a request is sent with: the one that it got instead of its first can be refused, too,
 while it waits for its turn."""
 
-_LONG = 0.5
-"""Seconds without an answer that say something of Airflow, when nobody waits any longer. A call
-with less time than most requests take says something of its caller."""
-
 _ONE_PIECE = 1024 * 1024
 """Bytes that are sent in one piece. Of more, aiohttp warns."""
 
@@ -246,11 +242,7 @@ class Transport:
         try:
             answer = await self._request(request, body, token, within)
         except asyncio.CancelledError:
-            # Most often by a deadline. All that wait for an Airflow that hangs end so.
-            if time.monotonic() - start >= _LONG:
-                self._breaker.unanswered(
-                    "Airflow does not answer: it takes too long", proves=proves
-                )
+            if self._breaker.given_up(start, proves=proves):
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from async_lru import alru_cache
 from grpc import StatusCode
@@ -20,13 +22,15 @@ from dag_inference.errors import (
     ResultTaskUnknown,
     Subject,
 )
-from dag_inference_server.airflow import AirflowApi, DagDetails, NotFound
+from dag_inference_server.airflow import AirflowApi, Breaker, DagDetails, NotFound
 from dag_inference_server.airflow.answer import RETRY_AFTER
 from dag_inference_server.catalog.availability import why_not
 from dag_inference_server.catalog.conf_check import violations
 from dag_inference_server.catalog.plan import Plan, ResultRule, by_structure
 from dag_inference_server.catalog.source import declared_results
 from dag_inference_server.results.struct import Json
+
+T = TypeVar("T")
 
 _DETAILS_LIVE = 0.9
 """Seconds. Paused and broken have to be known at most a second old at the trigger."""
@@ -81,6 +85,7 @@ class Catalog:
     def __init__(
         self,
         api: AirflowApi,
+        breaker: Breaker,
         *,
         serves: Callable[[str], bool],
         result_tasks: Mapping[str, Sequence[str]],
@@ -89,10 +94,12 @@ class Catalog:
 
         Args:
             api: Airflow.
+            breaker: Is told of who waits in vain.
             serves: Whether a DAG is served, by its id alone.
             result_tasks: The operator's choice of result tasks by DAG id.
         """
         self._api = api
+        self._breaker = breaker
         self._serves = serves
         self._result_tasks = result_tasks
         self._details = alru_cache(maxsize=_KEPT, ttl=_DETAILS_LIVE)(api.dag)
@@ -229,9 +236,22 @@ class Catalog:
         """
         self.check_served(dag_id)
         try:
-            return await self._details(dag_id)
+            return await self._shared(self._details(dag_id))
         except NotFound as error:
             raise DagNotFound(f"Airflow has no DAG {dag_id}", subject=Subject(dag_id)) from error
+
+    async def _shared(self, answer: Awaitable[T]) -> T:
+        """An answer that others may wait for, too.
+
+        Who waits in vain is counted here: the request goes on as long as anybody does, and where
+        calls come one after another, that is for ever.
+        """
+        since = time.monotonic()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._breaker.given_up(since)
+            raise
 
     async def _own_plan(self, details: DagDetails) -> tuple[Plan, DagDetails]:
         """The plan that the DAG itself makes, and the details that it was made with."""
@@ -241,7 +261,7 @@ class Catalog:
             try:
                 if not is_newest:
                     details = await self._api.dag(details.dag_id)
-                return await self._structure(_edition(details)), details
+                return await self._shared(self._structure(_edition(details))), details
             except _Reparsed:
                 is_newest = False
             except NotFound as error:
