@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 import structlog
 from google.protobuf.json_format import MessageToDict
@@ -21,6 +22,8 @@ REQUEST = pb.InvokeRequest(dag_id="dag")
 DONE = [steps.finish("predict", 1)]
 OPEN = "dag_inference_airflow_breaker_open"
 UP = "dag_inference_airflow_up"
+
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 
 OPENLY = Kind.HEALTH, Kind.VERSION
 """What Airflow tells anybody, and proxies that want a login let through."""
@@ -90,11 +93,12 @@ async def test_new_calls_are_refused_at_once(airflow: FakeAirflow, gateway: Gate
     assert MessageToDict((await fresh).result) == {"return_value": "too"}
 
 
+@pytest.mark.parametrize("settings", [{"airflow_timeout": 60}], ids=[""])
 @pytest.mark.parametrize("apart", [0, 1 / 8], ids=["at once", "one after another"])
 async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway, apart: float) -> None:
     """It takes requests and answers none: new calls are refused, though nothing ever failed.
 
-    Nor does what calls share ever end, if there is always one of them that waits for it.
+    Nor does what calls share fail soon, if there is always one of them that waits for it.
     """
     await gateway.ready()
     airflow.add(Dag("dag"))
@@ -134,6 +138,27 @@ async def test_callers_with_little_patience(
     counted = await scrape(gateway)
     assert counted(requests)
     assert not [*counted.having(requests, status="none")]
+    assert (counted.shown(OPEN), counted(UP)) == (0, 1)
+
+
+@pytest.mark.parametrize("settings", [{"airflow_timeout": 60}], ids=[""])
+async def test_one_request_that_hangs(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """However many callers have waited for it: who asks for something else is let in."""
+    await gateway.ready()
+    airflow.add(Dag("dag"))
+    airflow.add(Dag("other", script=DONE))
+    airflow.faults.add(faults.hanging(), Kind.DAG, dag_id="dag")
+    airflow.faults.add(faults.hanging(), Kind.DAGS)
+    longest = asyncio.create_task(failure(gateway.stub.Invoke(REQUEST, timeout=4)))
+    crowd = [failure(gateway.stub.Invoke(REQUEST, timeout=1)) for _ in range(8)]
+    assert {failed.code for failed in await asyncio.gather(*crowd)} == {DEADLINE_EXCEEDED}
+    await longest
+    seen = await scrape(gateway)
+
+    response = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=20)
+
+    assert MessageToDict(response.result) == {"return_value": 1}
+    assert not seen.shown(OPEN)
 
 
 async def test_one_kind_of_request_that_fails(airflow: FakeAirflow, gateway: Gateway) -> None:

@@ -242,7 +242,7 @@ class Transport:
         try:
             answer = await self._request(request, body, token, within)
         except asyncio.CancelledError:
-            if self._breaker.given_up(start, proves=proves):
+            if self._breaker.stopped_waiting(start, proves=proves):
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:

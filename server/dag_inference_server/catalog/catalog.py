@@ -243,14 +243,14 @@ class Catalog:
     async def _shared(self, answer: Awaitable[T]) -> T:
         """An answer that others may wait for, too.
 
-        Who waits in vain is counted here: the request goes on as long as anybody does, and where
-        calls come one after another, that is for ever.
+        Who stops waiting is told of here: the request goes on as long as anybody waits, and where
+        calls come one after another, until it fails by itself.
         """
         since = time.monotonic()
         try:
             return await answer
         except asyncio.CancelledError:
-            self._breaker.given_up(since)
+            self._breaker.stopped_waiting(since)
             raise
 
     async def _own_plan(self, details: DagDetails) -> tuple[Plan, DagDetails]:

@@ -89,6 +89,59 @@ def test_a_call_that_is_kept_away_is_no_riddle(monkeypatch: pytest.MonkeyPatch) 
     assert [line["event"] for line in lines] == ["airflow_is_away"]
 
 
+class Clock:
+    """Seconds, as a test wants them."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+
+def test_who_stops_waiting() -> None:
+    """Tells of a silence once they have waited for long, and each half second counts once."""
+    clock = Clock()
+    breaker = Breaker(clock)
+    ask(breaker)
+    clock.now += 5
+
+    assert not breaker.stopped_waiting(clock.now - 0.4)
+    assert breaker.is_up
+    for half in range(5):
+        assert not breaker.is_open
+        for _ in range(20):
+            assert breaker.stopped_waiting(clock.now - 1 - half)
+        clock.now += 0.5
+    assert (breaker.is_up, breaker.is_open) == (False, True)
+
+
+def test_who_stops_waiting_just_after_an_answer() -> None:
+    """Says nothing of Airflow: it has answered somebody else meanwhile."""
+    clock = Clock()
+    breaker = Breaker(clock)
+    ask(breaker)
+    clock.now += 0.4
+
+    for _ in range(20):
+        assert breaker.stopped_waiting(clock.now - 2)
+
+    assert (breaker.is_up, breaker.is_in_doubt) == (True, False)
+
+
+def test_who_stops_waiting_for_what_is_told_anybody() -> None:
+    """Proves nothing, and hides no silence of what calls need."""
+    clock = Clock()
+    breaker = Breaker(clock)
+    ask(breaker)
+    clock.now += 5
+
+    assert breaker.stopped_waiting(clock.now - 1, proves=False)
+    assert (breaker.is_up, breaker.is_in_doubt) == (True, True)
+    assert breaker.stopped_waiting(clock.now - 1)
+    assert not breaker.is_up
+
+
 def test_what_is_told_anybody() -> None:
     """Proves nothing; that it is not told is a reason to try what calls need."""
     breaker = Breaker()
