@@ -67,7 +67,8 @@ class Scenario:
     async def play(self, steps: int, restarts: int) -> None:
         """Let so many things happen, and end the gateway so often in the midst of it.
 
-        It is killed, the next one is told to end, and so on; and once Airflow is away.
+        It is killed, the next one is told to end, and so on; and once there is trouble, and once
+        Airflow is away.
         """
         self._at = await self._connected()
         table: list[tuple[float, Step]] = [
@@ -85,7 +86,7 @@ class Scenario:
         weights, happenings = zip(*table, strict=True)
         # The last gateway has twice the time of others: what it is to do can be seen in the end.
         part = steps // (restarts + 2)
-        sure: dict[int, Step] = {part // 2: self._away}
+        sure: dict[int, Step] = {part // 4: self._trouble, part // 2: self._away}
         for number, end in zip(range(1, restarts + 1), itertools.cycle((self._kill, self._drain))):
             sure |= {part * number: end, part * number + _DOWN: self._back}
         for number in range(steps):

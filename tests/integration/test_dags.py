@@ -14,7 +14,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway
-from integration.statuses import failure
+from integration.statuses import failure, failure_of_ours
 
 PARAMS: dict[str, dict[str, Any]] = {
     "name": {"schema": {"type": "string", "minLength": 6}, "description": "Who is greeted."},
@@ -384,7 +384,7 @@ async def test_airflow_does_not_answer_in_time(
     for kind in (Kind.DAGS, Kind.DAG):
         airflow.faults.add(faults.hanging(), kind)
 
-    failed = await failure(ask(gateway, 2))
+    failed = await failure_of_ours(lambda: ask(gateway, 2))
 
     assert (failed.code, failed.reason) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 

@@ -16,7 +16,7 @@ from grpc import StatusCode
 from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration.gateway import Gateway, running, settings_for
-from integration.statuses import failure
+from integration.statuses import failure, failure_of_ours
 from integration.waiting import eventually
 
 DONE = [steps.finish("predict", {"a": 1}), steps.end()]
@@ -333,8 +333,8 @@ async def test_another_calls_run_is_never_named(airflow: FakeAirflow, gateway: G
     await airflow.polls(2)
     airflow.faults.add(faults.hanging(), Kind.RUN)
 
-    failed = await failure(
-        gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 2}'), timeout=1)
+    failed = await failure_of_ours(
+        lambda: gateway.stub.Invoke(call(request_id="mine", conf_json='{"n": 2}'), timeout=1)
     )
     first.cancel()
 

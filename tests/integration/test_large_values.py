@@ -170,6 +170,7 @@ async def test_outputs_that_are_wanted(airflow: FakeAirflow, gateway: Gateway) -
 @pytest.mark.parametrize(
     "slow", ["airflow.values.value_of", "edge.responses.struct_bytes_of"], ids=["read", "made"]
 )
+@pytest.mark.parametrize("settings", [{"default_deadline": 1.5}], ids=[""])
 async def test_the_deadline_passes(
     airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
@@ -183,7 +184,7 @@ async def test_the_deadline_passes(
 
     with monkeypatch.context() as patch:
         patch.setattr(f"dag_inference_server.{slow}", work)
-        failed = await failure(gateway.stub.Invoke(request, timeout=1.5))
+        failed = await failure(gateway.stub.Invoke(request))
     answer = await gateway.stub.Invoke(pb.InvokeRequest(dag_id="dag"), timeout=20)
 
     assert failed.reason == "DEADLINE_EXCEEDED"

@@ -28,7 +28,7 @@ def request(request_id: str = "", **options: Any) -> pb.InvokeRequest:
     return pb.InvokeRequest(dag_id="dag", request_id=request_id, **options)
 
 
-Way = Callable[[Gateway, pb.InvokeRequest, float], Any]
+Way = Callable[[Gateway, pb.InvokeRequest, float | None], Any]
 
 WAYS: dict[str, Way] = {
     "unary": lambda gateway, asked, timeout: gateway.stub.Invoke(asked, timeout=timeout),
@@ -67,11 +67,12 @@ async def test_a_connection_that_breaks(airflow: FakeAirflow, gateway: Gateway) 
     await eventually(lambda: run.state == "failed")
 
 
+@pytest.mark.parametrize("settings", [{"default_deadline": 1}], ids=[""])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_deadline_that_passes(airflow: FakeAirflow, gateway: Gateway, way: str) -> None:
     """With `on_deadline = CANCEL` the caller still gets run id and state, and the run is ended."""
     dag = airflow.add(Dag("dag"))
-    call = WAYS[way](gateway, request(on_deadline=DEADLINE), 1)
+    call = WAYS[way](gateway, request(on_deadline=DEADLINE), None)
 
     failed = await failure(call if way == "unary" else _read(call))
 
@@ -97,17 +98,18 @@ async def test_runs_that_are_kept(
 ) -> None:
     """Neither option does the other's work, and without them the run goes on."""
     dag = airflow.add(Dag("dag"))
-    call = gateway.stub.Invoke(request(**options), timeout=0.5 if by_deadline else 30)
-    run = await first_run(dag)
-    await airflow.polls(2)
     if by_deadline:
-        await ended(call)
+        while not dag.made:
+            await ended(gateway.stub.Invoke(request(**options), timeout=0.5))
     else:
+        call = gateway.stub.Invoke(request(**options), timeout=30)
+        await first_run(dag)
+        await airflow.polls(2)
         call.cancel()
 
     await airflow.silence()
     assert airflow.count(Kind.PATCH_RUN) == 0
-    assert run.state == "queued"
+    assert {run.state for run in dag.made} == {"queued"}
 
 
 async def test_not_while_another_call_waits(airflow: FakeAirflow, gateway: Gateway) -> None:

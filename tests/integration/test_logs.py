@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -192,17 +193,28 @@ async def test_an_outage(airflow: FakeAirflow, logged: Logged) -> None:
     def told(event: str) -> list[str]:
         return [line["error"] for line in logged.lines(event)]
 
+    def listed() -> Counter[str | None]:
+        return Counter(asked.dag_id for asked in airflow.asked if asked.kind is Kind.INSTANCES)
+
+    async def heal() -> None:
+        # The runs first, as a look does: one that is under way would find only them away.
+        airflow.faults.clear()
+        airflow.faults.add(faults.dropped(), Kind.INSTANCES)
+        before = listed()
+        await eventually(lambda: all(listed()[of] > before[of] for of in ("~", "dag")))
+        airflow.faults.clear()
+
     airflow.faults.add(faults.refused(503))
     await eventually(lambda: told("airflow_is_away"))
     airflow.faults.clear()
     airflow.faults.add(faults.dropped())
     await airflow.polls(10)
-    airflow.faults.clear()
+    await heal()
     await airflow.polls(2)
     (back,) = await eventually(lambda: logged.lines("airflow_is_back"))
     airflow.faults.add(faults.dropped())
     await airflow.polls(3)
-    airflow.faults.clear()
+    await heal()
     await airflow.polls(2)
     assert told("airflow_listing_of_runs_failed") == []
     airflow.faults.add(faults.refused(503), Kind.RUNS)

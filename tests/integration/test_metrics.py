@@ -112,6 +112,7 @@ async def test_tasks_of_the_event_loop(airflow: FakeAirflow, gateway: Gateway) -
             pass
 
 
+@pytest.mark.parametrize("settings", [{"default_deadline": 2}], ids=[""])
 async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gateway) -> None:
     """By their reason, from when they had a run on; those that were refused took no time."""
     airflow.add(Dag("fails", script=[steps.fail("predict")]))
@@ -124,7 +125,7 @@ async def test_how_long_calls_take_that_fail(airflow: FakeAirflow, gateway: Gate
     nowhere = pb.WaitRequest(dag_id="dag", run_id=ours("1"))
     failed = [
         await failure(stub.Invoke(pb.InvokeRequest(dag_id="fails"), timeout=5)),
-        await failure(stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=2)),
+        await failure(stub.Invoke(pb.InvokeRequest(dag_id="parked"))),
         await failure(stub.Invoke(pb.InvokeRequest(dag_id="paused"), timeout=5)),
         await failure(stub.Invoke(other, timeout=5)),
         await failure(stub.Wait(nowhere, timeout=5)),

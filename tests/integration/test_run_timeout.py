@@ -56,7 +56,7 @@ async def test_the_note_says_until_when(airflow: FakeAirflow, gateway: Gateway) 
 async def test_nobody_waits_any_more(airflow: FakeAirflow, gateway: Gateway) -> None:
     """The run is ended all the same."""
     dag = airflow.add(Dag("dag"))
-    call = gateway.stub.Invoke(request(600), timeout=10)
+    call = gateway.stub.Invoke(request(2000), timeout=10)
     run = await first_run(dag)
     await airflow.polls(2)
 
@@ -79,13 +79,13 @@ async def test_after_a_restart(airflow: FakeAirflow, sees: str) -> None:
     if sees == "not every DAG":
         airflow.faults.add(faults.refused(403, "Forbidden"), Kind.RUNS, dag_id="another")
     async with running(settings_for(airflow)) as gateway:
-        call = gateway.stub.Invoke(request(1000), timeout=10)
+        call = gateway.stub.Invoke(request(3000), timeout=10)
         run = await first_run(dag)
         await airflow.polls(1)
         call.cancel()
     others = [
         dag.trigger(ours("2"), {}),
-        dag.trigger(ours("3"), {}, note=str(run.note).replace("1 s", "1000 s")),
+        dag.trigger(ours("3"), {}, note=str(run.note).replace("3 s", "3000 s")),
         dag.trigger("grpcs-4", {}, note=run.note),
         dag.trigger("manual__1", {}, note=run.note),
     ]

@@ -49,7 +49,7 @@ class Calls:
         self._written = written
 
     async def line(
-        self, method: str, dag_id: str, *, timeout: float = 20, run_id: str = ""
+        self, method: str, dag_id: str, *, timeout: float | None = 20, run_id: str = ""
     ) -> dict[str, Any]:
         """Make a call, and give its line."""
         call: Any
@@ -127,6 +127,7 @@ async def test_a_task_that_fails(airflow: FakeAirflow, calls: Calls, method: str
     ids=["the run is queued", "its tasks are", "a task runs"],
 )
 @pytest.mark.parametrize("way", [("Invoke", -300), ("Invoke", 300), ("InvokeStream", 0)])
+@pytest.mark.parametrize("settings", [{"default_deadline": LATE}], ids=[""])
 async def test_a_deadline_that_passes(
     airflow: FakeAirflow, calls: Calls, dag: Dag, stage: str, way: tuple[str, float]
 ) -> None:
@@ -138,7 +139,7 @@ async def test_a_deadline_that_passes(
     method, skew = way
     dag.clock.ahead = timedelta(seconds=skew)
 
-    line = await calls.line(method, "dag", timeout=LATE)
+    line = await calls.line(method, "dag", timeout=None)
 
     stages = line["stages"]
     assert line["reason"] == "DEADLINE_EXCEEDED"

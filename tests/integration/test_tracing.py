@@ -131,6 +131,7 @@ async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector,
     """Say so, by status and reason; a DAG's own failure is no error of the gateway's."""
     spans, endpoint = collector
     airflow.add(Dag("fails", script=[steps.fail("predict")]))
+    airflow.add(Dag("late"))
     parked = airflow.add(Dag("parked"))
     calls = {name: traced(trace_id=f"{n:032x}") for n, name in enumerate(("a", "b", "c", "d"), 1)}
     async with running(settings_for(airflow, otlp_endpoint=endpoint)) as gateway:
@@ -141,10 +142,10 @@ async def test_calls_that_fail(airflow: FakeAirflow, collector: tuple[Collector,
         with pytest.raises(grpc.aio.AioRpcError):
             async for _ in stream:
                 pass
-        late = pb.InvokeRequest(dag_id="parked")
+        late = pb.InvokeRequest(dag_id="late")
         await failure(stub.Invoke(late, timeout=0.3, metadata=calls["c"]))
-        left = stub.Invoke(late, timeout=20, metadata=calls["d"])
-        await eventually(lambda: len(parked.made) == 2)
+        left = stub.Invoke(pb.InvokeRequest(dag_id="parked"), timeout=20, metadata=calls["d"])
+        await first_run(parked)
         left.cancel()
         found = {name: (await spans.call(f"{n:032x}"))[0] for n, name in enumerate(calls, 1)}
 
@@ -295,6 +296,8 @@ async def test_a_call_whose_caller_goes_away(
             reading = _last(call)
         reading = asyncio.ensure_future(reading)
         await first_run(dag)
+        # By then the gateway knows of it, too.
+        await airflow.polls(2)
         call.cancel()
         await asyncio.wait((reading,))
         span, _ = await spans.call()

@@ -12,7 +12,7 @@ from dag_inference.v1 import dag_inference_pb2 as pb
 from fakes.airflow import Dag, FakeAirflow, Kind, Task, faults, steps
 from integration.gateway import Gateway
 from integration.run_ids import ours
-from integration.statuses import failure
+from integration.statuses import failure, failure_of_ours
 from integration.waiting import eventually
 
 
@@ -105,7 +105,7 @@ async def test_airflow_is_away(airflow: FakeAirflow, gateway: Gateway) -> None:
     airflow.faults.add(faults.database_error(), Kind.RUN)
     away = await failure(gateway.stub.Wait(come_back(run.run_id), timeout=20))
     airflow.faults.add(faults.hanging(), Kind.RUN)
-    late = await failure(gateway.stub.Wait(come_back(run.run_id), timeout=0.5))
+    late = await failure_of_ours(lambda: gateway.stub.Wait(come_back(run.run_id), timeout=0.5))
 
     assert (away.reason, late.reason) == ("AIRFLOW_UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert away.metadata["run_id"] == late.metadata["run_id"] == run.run_id

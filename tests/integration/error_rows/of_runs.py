@@ -314,7 +314,7 @@ RUN_ERRORS = [
         name="run queued",
         code=StatusCode.DEADLINE_EXCEEDED,
         reason="DEADLINE_EXCEEDED",
-        settings={"default_deadline": 0.2},
+        settings={"default_deadline": 1.5},
         metadata=of_run("queued"),
     ),
     Case(
@@ -322,7 +322,7 @@ RUN_ERRORS = [
         code=StatusCode.DEADLINE_EXCEEDED,
         reason="DEADLINE_EXCEEDED",
         dag=lambda: Dag("dag", script=[steps.begin("predict")]),
-        settings={"default_deadline": 0.2},
+        settings={"default_deadline": 1.5},
         metadata=of_run("running"),
     ),
     Case(

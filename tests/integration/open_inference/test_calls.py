@@ -81,7 +81,7 @@ async def test_a_large_tensor(airflow: FakeAirflow, gateway: Gateway) -> None:
 async def test_timeout_is_a_deadline(airflow: FakeAirflow, gateway: Gateway) -> None:
     """The protocol's own, in microseconds, where it is shorter than gRPC's."""
     airflow.add(Dag("dag"))
-    parameters = {"timeout": pb.InferParameter(int64_param=300_000)}
+    parameters = {"timeout": pb.InferParameter(int64_param=1_500_000)}
 
     failed = await failure(
         stub(gateway).ModelInfer(infer(dag_id="dag", parameters=parameters), timeout=60)
