@@ -214,7 +214,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             DagInferenceServicer(
                 invocations,
                 catalog,
-                DagListing(api, serves),
+                DagListing(api, breaker, serves),
                 Responses(settings.airflow_url, apart, max_bytes=settings.max_result_bytes),
                 limits,
                 rpcs=rpcs,

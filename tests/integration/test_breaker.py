@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -10,7 +11,9 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.inference import open_inference_pb2 as inference_pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
+from integration import inference
 from integration.gateway import Gateway
 from integration.inference import well
 from integration.run_ids import ours
@@ -69,14 +72,23 @@ async def test_new_calls_are_refused_at_once(airflow: FakeAirflow, gateway: Gate
     await until(gateway, is_open=True)
     asked = airflow.count(Kind.DAG, Kind.TRIGGER, Kind.RUN)
 
-    refused = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
-    wait = pb.WaitRequest(dag_id="dag", run_id=ours("1"))
-    refused_too = await failure(gateway.stub.Wait(wait, timeout=30))
+    about: Any = {"dag_id": "dag", "run_id": ours("1")}
+    stub, models = gateway.stub, inference.stub(gateway)
+    metadata = inference_pb.ModelMetadataRequest(name="dag")
+    refused = [
+        await failure(stub.Invoke(REQUEST, timeout=30)),
+        await failure(stub.Wait(pb.WaitRequest(**about), timeout=30)),
+        await failure(stub.Cancel(pb.CancelRequest(**about), timeout=30)),
+        await failure(stub.DescribeDag(pb.DescribeDagRequest(dag_id="dag"), timeout=30)),
+        await failure(stub.ListDags(pb.ListDagsRequest(), timeout=30)),
+        await failure(models.ModelMetadata(metadata, timeout=30)),
+    ]
     counted = await scrape(gateway)
 
-    assert refused.reason == refused_too.reason == "AIRFLOW_UNAVAILABLE"
-    assert refused.retry_after
-    assert refused_too.metadata["run_id"] == wait.run_id
+    assert {each.reason for each in refused} == {"AIRFLOW_UNAVAILABLE"}
+    assert all(each.retry_after for each in refused)
+    assert {each.message for each in refused} == {"Airflow has not answered for a while"}
+    assert refused[1].metadata == refused[2].metadata == about
     assert airflow.count(Kind.DAG, Kind.TRIGGER, Kind.RUN) == asked
     rejections = "dag_inference_rejections_total"
     assert counted(rejections, reason="airflow_away") == counted(rejections) == 2
@@ -119,6 +131,22 @@ async def test_airflow_hangs(airflow: FakeAirflow, gateway: Gateway, apart: floa
     assert refused.message == "Airflow has not answered for a while"
 
 
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("settings", [{"airflow_timeout": 60}], ids=[""])
+async def test_airflow_hangs_and_nobody_calls(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """The first call is refused at once, which would have waited in vain: its health shows it."""
+    await gateway.ready()
+    back = asyncio.Event()
+    airflow.faults.add(faults.held_until(back))
+    await until(gateway, is_open=True)
+
+    refused = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+
+    assert refused.message == "Airflow has not answered for a while"
+    back.set()
+    await until(gateway, is_open=False)
+
+
 async def test_callers_with_little_patience(
     airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +176,7 @@ async def test_one_request_that_hangs(airflow: FakeAirflow, gateway: Gateway) ->
     airflow.add(Dag("dag"))
     airflow.add(Dag("other", script=DONE))
     airflow.faults.add(faults.hanging(), Kind.DAG, dag_id="dag")
-    airflow.faults.add(faults.hanging(), Kind.DAGS)
+    airflow.faults.add(faults.hanging(), Kind.DAGS, times=1)
     longest = asyncio.create_task(failure(gateway.stub.Invoke(REQUEST, timeout=4)))
     crowd = [failure(gateway.stub.Invoke(REQUEST, timeout=1)) for _ in range(8)]
     assert {failed.code for failed in await asyncio.gather(*crowd)} == {DEADLINE_EXCEEDED}
@@ -286,6 +314,34 @@ async def test_a_slow_airflow(
     looks = airflow.count(Kind.HEALTH)
     while airflow.count(Kind.HEALTH) < looks + 30:
         assert not (await scrape(gateway))(OPEN)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_a_slow_airflow_whose_callers_leave(
+    airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it can answer: none of their calls is answered, and those of others are."""
+    monkeypatch.setattr("dag_inference_server.airflow.breaker._LONG", EVERY)
+    await gateway.ready()
+    airflow.add(Dag("dag"))
+    airflow.add(Dag("other", script=DONE))
+    airflow.faults.add(faults.delayed(20 * EVERY))
+    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=30)
+
+    async def leave() -> None:
+        while True:
+            await failure(gateway.stub.Invoke(REQUEST, timeout=15 * EVERY))
+
+    leaving = [asyncio.create_task(leave()) for _ in range(8)]
+    other = gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=30)
+    seen = [await scrape(gateway)]
+    while not other.done():
+        seen.append(await scrape(gateway))
+    for each in leaving:
+        each.cancel()
+
+    assert MessageToDict((await other).result) == {"return_value": 1}
+    assert not any(found(OPEN) for found in seen)
 
 
 @pytest.mark.usefixtures("_soon")

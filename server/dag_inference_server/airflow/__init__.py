@@ -23,13 +23,14 @@ from dag_inference_server.airflow.listings import Changes, Listings, RunFilter
 from dag_inference_server.airflow.observer import LOGIN, RequestObserver
 from dag_inference_server.airflow.retries import until_answered
 from dag_inference_server.airflow.statuses import NotFound, Refused, RunExists
-from dag_inference_server.airflow.transport import Transport
+from dag_inference_server.airflow.transport import TRIALS, Transport
 from dag_inference_server.airflow.unfinished import UnfinishedRuns
 from dag_inference_server.airflow.values import RESULT_KEY, Budget, Values
 
 __all__ = [
     "LOGIN",
     "RESULT_KEY",
+    "TRIALS",
     "AirflowApi",
     "Breaker",
     "Budget",

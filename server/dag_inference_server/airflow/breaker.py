@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +20,15 @@ _FAILURES = 5
 _SINCE = 2.0
 """Seconds without one answer. Shorter outages are bridged by repeats."""
 
+_AS_LONG, _AT_MOST = 2, 10.0
+"""How many times as long as its last answer took Airflow may be silent while it is tried, and up to
+how many seconds: one that is slow is not away."""
+
 _LONG = 0.5
 """Seconds without an answer that say something of Airflow, when somebody stops waiting for one. A
 call with less time than most requests take says something of its caller."""
+
+_SILENCE = "Airflow does not answer: it takes too long"
 
 
 @dataclass(slots=True)
@@ -37,28 +42,29 @@ class Asked:
 class Breaker:
     """Is told of every request, and keeps new calls away from an Airflow that does not answer.
 
-    And of those who stop waiting: before a request that hangs fails by itself, most do.
-
     An answer is what a call can go by, a refusal included. A proxy's page is none, nor is its wish
     to be asked less: a call would ask four times and be told the same. Who asks anyway closes it:
-    the polls of calls in flight, and `trials`.
+    the polls of calls in flight, and `trials`. That an Airflow hangs, which fails no request for
+    long, is found out by trials as well.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Nothing was asked yet; `clock` gives seconds."""
         self._clock = clock
-        self._counted_until = -math.inf
-        """Until when it is known what Airflow did: it answered, or its silence was counted."""
         self._failures = 0
-        self._failing_since = 0.0
-        self._why = ""
+        self._failing_since: float | None = None
+        self._tried_since: float | None = None
+        """When the first of the trials began of which none was answered yet."""
+        self._took = 0.0
+        """Seconds that the last answer took."""
+        self._why = _SILENCE
         """What the last failure was."""
-        self._is_told = False
-        """Whether the log has that Airflow is away."""
-        self.is_up = False
-        """Whether the last request that proves anything was answered."""
+        self._away_since: float | None = None
+        """Since when Airflow had not answered when the log was told that it is away."""
+        self._is_answered = False
+        """Whether the last request that proves anything was."""
         self.is_in_doubt = True
-        """Whether it is not known that Airflow answers: then somebody should ask."""
+        """Whether it is not known that Airflow answers: then it should be tried."""
 
     @contextmanager
     def asking(self, *, proves: bool = True) -> Iterator[Asked]:
@@ -67,75 +73,82 @@ class Breaker:
         With `proves` false it says nothing of those that calls need, but that they should be tried
         when it fails.
         """
+        start = self._clock()
         asked = Asked()
         try:
             yield asked
         except AirflowUnavailable as error:
             asked.is_answered = False
-            self._unanswered(error.message, proves=proves)
+            self.is_in_doubt = True
+            if proves:
+                self._failed(error.message)
             raise
         finally:
             if asked.is_answered and proves:
-                self._tell_if_back()
-                self._failures, self._counted_until = 0, self._clock()
-                self.is_up, self.is_in_doubt = True, False
+                self._answered(self._clock() - start)
 
-    def stopped_waiting(self, since: float, *, proves: bool = True) -> bool:
+    def stopped_waiting(self, since: float) -> bool:
         """Take in that somebody waits no longer for an answer, most often by a deadline.
 
-        As many as may wait through the same half second, it counts once.
+        That proves nothing of Airflow, which may just be slow, but that it should be tried.
 
         Args:
             since: When they began to wait, by the clock.
-            proves: As for `asking`.
 
         Returns:
             Whether they had waited for long.
         """
-        now = self._clock()
-        if now - since < _LONG:
+        if self._clock() - since < _LONG:
             return False
-        if now - self._counted_until >= _LONG:
-            if proves:
-                self._counted_until = now
-            self._unanswered("Airflow does not answer: it takes too long", proves=proves)
+        self.is_in_doubt = True
         return True
+
+    def tried(self) -> None:
+        """Take in that a trial begins."""
+        if self._tried_since is None:
+            self._tried_since = self._clock()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the last request that proves anything was answered, and Airflow is not away."""
+        return self._is_answered and not self.is_open
 
     @property
     def is_open(self) -> bool:
         """Whether Airflow is away."""
-        if self._failures < _FAILURES:
-            return False
-        return self._clock() - self._failing_since >= _SINCE
+        now, failing, tried = self._clock(), self._failing_since, self._tried_since
+        if failing is not None and self._failures >= _FAILURES and now - failing >= _SINCE:
+            return True
+        patience = max(_SINCE, min(_AS_LONG * self._took, _AT_MOST))
+        return tried is not None and now - tried >= patience
 
     def check(self, subject: Subject) -> None:
         """Raise `AirflowUnavailable` at once if Airflow is away."""
         if self.is_open:
-            self._tell_if_away()
             raise AirflowUnavailable(
                 "Airflow has not answered for a while", subject=subject, retry_after=RETRY_AFTER
             )
 
-    def _unanswered(self, why: str, *, proves: bool) -> None:
-        """A request got no answer that a call could go by; `why` is for the log."""
-        self.is_in_doubt = True
-        if not proves:
-            return
-        self.is_up = False
-        if not self._failures:
+    def tell(self) -> None:
+        """Tell the log if Airflow has gone away or come back since the last time."""
+        if self.is_open and self._away_since is None:
+            known = (self._failing_since, self._tried_since)
+            self._away_since = min(since for since in known if since is not None)
+            log.warning("airflow_is_away", error=self._why)
+        elif self._away_since is not None and not self.is_open:
+            silent = round(self._clock() - self._away_since, 1)
+            self._away_since = None
+            log.info("airflow_is_back", unanswered_for=silent)
+
+    def _failed(self, why: str) -> None:
+        self._is_answered = False
+        if self._failing_since is None:
             self._failing_since = self._clock()
         self._failures += 1
         self._why = why
-        self._tell_if_away()
 
-    def _tell_if_away(self) -> None:
-        """Tell the log, once: by the first call that is kept away, or the next failure."""
-        if self.is_open and not self._is_told:
-            self._is_told = True
-            log.warning("airflow_is_away", error=self._why)
-
-    def _tell_if_back(self) -> None:
-        if self._is_told:
-            self._is_told = False
-            silent = round(self._clock() - self._failing_since, 1)
-            log.info("airflow_is_back", unanswered_for=silent)
+    def _answered(self, took: float) -> None:
+        self._is_answered, self.is_in_doubt = True, False
+        self._failures, self._why = 0, _SILENCE
+        self._failing_since = self._tried_since = None
+        self._took = took

@@ -60,6 +60,9 @@ _MORE_TOKENS = 2
 """That a request is sent with: the one that it got instead of its first can be refused, too,
 while it waits for its turn."""
 
+TRIALS = 5
+"""Of whether Airflow answers, at once: where one hangs, the next may be answered."""
+
 _ONE_PIECE = 1024 * 1024
 """Bytes that are sent in one piece. Of more, aiohttp warns."""
 
@@ -109,7 +112,7 @@ class Transport:
             Lane.READ: reads,
             Lane.POLL: _POLLS,
             Lane.HEALTH: 1,
-            Lane.TRIAL: 1,
+            Lane.TRIAL: TRIALS,
             Lane.LOG: _LOGS,
         }
         self._lanes = {lane: asyncio.Semaphore(size) for lane, size in sizes.items()}
@@ -178,11 +181,11 @@ class Transport:
         with self._breaker.asking(proves=proves) as asked:
             if proves:
                 await self._tokens.have()
-            answer, token = await self._send(operation, lane, body, within, proves=proves)
+            answer, token = await self._send(operation, lane, body, within)
             for _ in range(_MORE_TOKENS):
                 if not _wants_another(answer, token) or not await self._tokens.another(token):
                     break
-                answer, token = await self._send(operation, lane, body, within, proves=proves)
+                answer, token = await self._send(operation, lane, body, within)
             asked.is_answered = True
             if proves and not _is_stale(answer):
                 self._tokens.taken(token)
@@ -217,13 +220,12 @@ class Transport:
         within: float | None = None,
         *,
         anonymous: bool = False,
-        proves: bool = True,
     ) -> tuple[Answer, str | None]:
         """Send a request when its turn has come; gives the token that it was sent with, too."""
         async with self._lanes[lane]:
             # The token of now: it may have been renewed while this waited for its turn.
             token = None if anonymous else self._tokens.value
-            answer = await self._exchange(operation(), body, token, within, proves=proves)
+            answer = await self._exchange(operation(), body, token, within)
         status = answer.status
         if status >= 500 or status == 429 or 300 <= status < 400:
             raise AirflowUnavailable(f"Airflow answers {status}", retry_after=RETRY_AFTER)
@@ -235,14 +237,12 @@ class Transport:
         body: Body,
         token: str | None,
         within: float | None,
-        *,
-        proves: bool,
     ) -> Answer:
         start = time.monotonic()
         try:
             answer = await self._request(request, body, token, within)
         except asyncio.CancelledError:
-            if self._breaker.stopped_waiting(start, proves=proves):
+            if self._breaker.stopped_waiting(start):
                 self._tell(request, None, start)
             raise
         except (aiohttp.ClientError, OSError) as error:

@@ -94,7 +94,7 @@ class Catalog:
 
         Args:
             api: Airflow.
-            breaker: Is told of who waits in vain.
+            breaker: Whether Airflow is away; is told of who waits in vain.
             serves: Whether a DAG is served, by its id alone.
             result_tasks: The operator's choice of result tasks by DAG id.
         """
@@ -235,6 +235,7 @@ class Catalog:
             As `describe`.
         """
         self.check_served(dag_id)
+        self._breaker.check(Subject(dag_id))
         try:
             return await self._shared(self._details(dag_id))
         except NotFound as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from dag_inference_server.airflow import AirflowApi, Dag
+from dag_inference.errors import Subject
+from dag_inference_server.airflow import AirflowApi, Breaker, Dag
 
 PAGE = 100
 """Airflow's own limit (`[api] maximum_page_limit`)."""
@@ -27,9 +28,10 @@ class Place:
 class DagListing:
     """Lists DAGs in the order of Airflow's database, which is that of their ids."""
 
-    def __init__(self, api: AirflowApi, serves: Callable[[str], bool]) -> None:
+    def __init__(self, api: AirflowApi, breaker: Breaker, serves: Callable[[str], bool]) -> None:
         """List what `serves` lets through, by id, and what is not gone from its file for good."""
         self._api = api
+        self._breaker = breaker
         self._serves = serves
 
     async def page(
@@ -41,6 +43,7 @@ class DagListing:
             AirflowUnavailable: Airflow does not tell.
             AirflowDenied: Airflow refuses the account.
         """
+        self._breaker.check(Subject())
         found: list[Dag] = []
         start = 0 if place is None else await self._find(place, tags)
         offset, last = start, None

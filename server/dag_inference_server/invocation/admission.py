@@ -145,6 +145,10 @@ class Admission:
         finally:
             self._streams -= 1
 
+    def check_airflow(self, subject: Subject) -> None:
+        """For what takes no place, and counts as no call: raise as `admit` if Airflow is away."""
+        self._breaker.check(subject)
+
     def turn_away(self) -> Overloaded | None:
         """Why a call that makes a run is refused whatever it asks for; `None` if it may not be."""
         if self._is_closed or self._breaker.is_open:

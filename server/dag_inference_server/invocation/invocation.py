@@ -199,6 +199,7 @@ class Invocations:
         """
         dag_id, run_id = cancellation.dag_id, cancellation.run_id
         subject = self._subject_of_ours(dag_id, run_id)
+        self._admission.check_airflow(subject)
         note = cancelled("by request", cancellation.comment)
         try:
             async with asyncio.timeout(cancellation.patience):

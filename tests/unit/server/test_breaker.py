@@ -53,42 +53,6 @@ def test_what_cannot_be_read() -> None:
     assert (breaker.is_up, breaker.is_in_doubt) == (False, True)
 
 
-def test_the_log_has_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That Airflow is away, with what the last failure was; and that it is back, and after what."""
-    monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.0)
-    breaker = Breaker()
-
-    with capture_logs() as lines:
-        for number in range(10):
-            ask(breaker, AirflowUnavailable(f"failure {number}"))
-        away = [*lines]
-        ask(breaker)
-        ask(breaker)
-
-    assert away == [
-        {"event": "airflow_is_away", "error": "failure 4", "log_level": "warning"},
-    ]
-    (back,) = lines[1:]
-    assert (back["event"], back["log_level"]) == ("airflow_is_back", "info")
-    assert back["unanswered_for"] >= 0
-
-
-def test_a_call_that_is_kept_away_is_no_riddle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may have failed since Airflow has become away, which takes time alone."""
-    breaker = Breaker()
-
-    with capture_logs() as lines:
-        for _ in range(10):
-            ask(breaker, AirflowUnavailable("silence"))
-        assert not lines
-        monkeypatch.setattr("dag_inference_server.airflow.breaker._SINCE", 0.0)
-        for _ in range(3):
-            with pytest.raises(AirflowUnavailable):
-                breaker.check(Subject("dag"))
-
-    assert [line["event"] for line in lines] == ["airflow_is_away"]
-
-
 class Clock:
     """Seconds, as a test wants them."""
 
@@ -99,47 +63,133 @@ class Clock:
         return self.now
 
 
-def test_who_stops_waiting() -> None:
-    """Tells of a silence once they have waited for long, and each half second counts once."""
-    clock = Clock()
+@pytest.fixture
+def clock() -> Clock:
+    """The breaker's."""
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    """Of an Airflow that has answered."""
     breaker = Breaker(clock)
     ask(breaker)
-    clock.now += 5
-
-    assert not breaker.stopped_waiting(clock.now - 0.4)
-    assert breaker.is_up
-    for half in range(5):
-        assert not breaker.is_open
-        for _ in range(20):
-            assert breaker.stopped_waiting(clock.now - 1 - half)
-        clock.now += 0.5
-    assert (breaker.is_up, breaker.is_open) == (False, True)
+    return breaker
 
 
-def test_who_stops_waiting_just_after_an_answer() -> None:
-    """Says nothing of Airflow: it has answered somebody else meanwhile."""
-    clock = Clock()
-    breaker = Breaker(clock)
+def fail(breaker: Breaker, times: int, why: str = "silence") -> None:
+    """Make requests that are not answered."""
+    for _ in range(times):
+        ask(breaker, AirflowUnavailable(why))
+
+
+def test_failures(breaker: Breaker, clock: Clock) -> None:
+    """Five of them, and two seconds since the first: Airflow is away until its next answer."""
+    fail(breaker, 4)
+    clock.now += 2
+    assert not breaker.is_open
+    fail(breaker, 1)
+    assert breaker.is_open
+
     ask(breaker)
-    clock.now += 0.4
+    assert not breaker.is_open
+    fail(breaker, 10)
+    clock.now += 1.9
+    assert not breaker.is_open
+    clock.now += 0.1
+    assert breaker.is_open
+
+
+def test_trials_that_are_not_answered(breaker: Breaker, clock: Clock) -> None:
+    """For two seconds: Airflow is away, although nothing has failed, until its next answer."""
+    breaker.tried()
+    clock.now += 1
+    breaker.tried()
+    clock.now += 0.9
+    assert (breaker.is_open, breaker.is_up) == (False, True)
+    clock.now += 0.1
+    assert (breaker.is_open, breaker.is_up) == (True, False)
+
+    ask(breaker)
+
+    assert (breaker.is_open, breaker.is_up) == (False, True)
+
+
+@pytest.mark.parametrize(("took", "patience"), [(0.2, 2), (3, 6), (60, 10)])
+def test_a_slow_airflow(breaker: Breaker, clock: Clock, took: float, patience: float) -> None:
+    """May be silent for twice as long as its last answer took, up to ten seconds."""
+    with breaker.asking() as asked:
+        clock.now += took
+        asked.is_answered = True
+
+    breaker.tried()
+    clock.now += patience - 0.1
+    assert not breaker.is_open
+    clock.now += 0.1
+    assert breaker.is_open
+
+
+def test_who_stops_waiting(breaker: Breaker, clock: Clock) -> None:
+    """After half a second: Airflow should be tried, and no more, however many they are."""
+    for _ in range(20):
+        assert not breaker.stopped_waiting(clock.now - 0.4)
+    assert not breaker.is_in_doubt
 
     for _ in range(20):
-        assert breaker.stopped_waiting(clock.now - 2)
+        assert breaker.stopped_waiting(clock.now - 0.5)
+    clock.now += 100
+    assert (breaker.is_in_doubt, breaker.is_up, breaker.is_open) == (True, True, False)
 
-    assert (breaker.is_up, breaker.is_in_doubt) == (True, False)
+
+def test_the_log_has_it_once(breaker: Breaker, clock: Clock) -> None:
+    """That Airflow is away, with what the last failure was; and that it is back, and after what."""
+    with capture_logs() as lines:
+        fail(breaker, 10, "Airflow answers 503")
+        breaker.tell()
+        assert not lines
+        clock.now += 3
+        for _ in range(3):
+            breaker.tell()
+        clock.now += 3
+        fail(breaker, 10, "Airflow answers 500")
+        breaker.tell()
+        ask(breaker)
+        for _ in range(3):
+            breaker.tell()
+
+    assert lines == [
+        {"event": "airflow_is_away", "error": "Airflow answers 503", "log_level": "warning"},
+        {"event": "airflow_is_back", "unanswered_for": 6.0, "log_level": "info"},
+    ]
 
 
-def test_who_stops_waiting_for_what_is_told_anybody() -> None:
-    """Proves nothing, and hides no silence of what calls need."""
-    clock = Clock()
-    breaker = Breaker(clock)
-    ask(breaker)
-    clock.now += 5
+def test_the_log_has_that_airflow_hangs(breaker: Breaker, clock: Clock) -> None:
+    """From when it was tried first, although nothing has failed."""
+    breaker.tried()
+    clock.now += 2
 
-    assert breaker.stopped_waiting(clock.now - 1, proves=False)
-    assert (breaker.is_up, breaker.is_in_doubt) == (True, True)
-    assert breaker.stopped_waiting(clock.now - 1)
-    assert not breaker.is_up
+    with capture_logs() as lines:
+        breaker.tell()
+        clock.now += 10
+        ask(breaker)
+        breaker.tell()
+
+    away, back = lines
+    assert away["error"] == "Airflow does not answer: it takes too long"
+    assert back["unanswered_for"] == 12
+
+
+def test_calls_that_are_kept_away(breaker: Breaker, clock: Clock) -> None:
+    """Are told what they are about, and when to come back."""
+    breaker.check(Subject("dag"))
+    breaker.tried()
+    clock.now += 2
+
+    with pytest.raises(AirflowUnavailable) as caught:
+        breaker.check(Subject("dag"))
+
+    assert caught.value.subject.dag_id == "dag"
+    assert caught.value.retry_after
 
 
 def test_what_is_told_anybody() -> None:
