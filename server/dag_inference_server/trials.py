@@ -22,15 +22,18 @@ async def go_on_trying(api: AirflowApi, breaker: Breaker) -> None:
     Airflow's health is no such thing: it is told without a database, too, and a proxy may tell or
     hide it as it likes. One that is not answered keeps no other back: it may be the only one.
     """
-    trials: set[asyncio.Task[None]] = set()
+    trials: list[asyncio.Task[None]] = []
     try:
         while True:
             await asyncio.sleep(_EVERY)
-            if breaker.is_in_doubt and len(trials) < TRIALS:
-                breaker.tried()
+            if breaker.is_in_doubt:
+                if len(trials) == TRIALS:
+                    # Not the first, which a slow Airflow may be about to answer: what was sent
+                    # to one that has come back since may never be.
+                    trials[1].cancel()
                 trial = asyncio.create_task(_try(api))
-                trials.add(trial)
-                trial.add_done_callback(trials.discard)
+                trials.append(trial)
+                trial.add_done_callback(trials.remove)
             breaker.tell()
     finally:
         for trial in trials:

@@ -11,6 +11,7 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 
 from dag_inference.v1 import dag_inference_pb2 as pb
+from dag_inference_server.airflow import TRIALS
 from dag_inference_server.inference import open_inference_pb2 as inference_pb
 from fakes.airflow import Dag, FakeAirflow, Kind, faults, steps
 from integration import inference
@@ -156,7 +157,7 @@ async def test_callers_with_little_patience(
     airflow.add(Dag("dag"))
     await eventually(lambda: airflow.count(Kind.HEALTH))
     airflow.faults.add(faults.hanging(), Kind.DAG)
-    asked = airflow.count(Kind.DAG)
+    asked, tried = airflow.count(Kind.DAG), airflow.count(Kind.DAGS)
     requests = "dag_inference_airflow_request_seconds_count"
 
     for _ in range(10):
@@ -167,6 +168,7 @@ async def test_callers_with_little_patience(
     assert counted(requests)
     assert not [*counted.having(requests, status="none")]
     assert (counted.shown(OPEN), counted(UP)) == (0, 1)
+    assert airflow.count(Kind.DAGS) == tried
 
 
 @pytest.mark.parametrize("settings", [{"airflow_timeout": 60}], ids=[""])
@@ -317,31 +319,67 @@ async def test_a_slow_airflow(
 
 
 @pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("name", ["from the start", "later"])
+async def test_the_account_is_refused(airflow: FakeAirflow, gateway: Gateway, name: str) -> None:
+    """Which is no silence: calls are told so, for as long as it is."""
+    if name == "later":
+        await gateway.ready()
+    airflow.add(Dag("dag"))
+    airflow.accounts.password = "another"
+    airflow.accounts.expire()
+    airflow.faults.add(faults.refused(503), Kind.HEALTH)
+    looks = airflow.count(Kind.HEALTH)
+    while airflow.count(Kind.HEALTH) < looks + 30:
+        assert not (await scrape(gateway)).shown(OPEN)
+
+    refused = await failure(gateway.stub.Invoke(REQUEST, timeout=30))
+
+    assert refused.reason == "AIRFLOW_DENIED"
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("settings", [{"airflow_timeout": 60}], ids=[""])
+async def test_what_was_lost_while_airflow_was_away(airflow: FakeAirflow, gateway: Gateway) -> None:
+    """Is not waited for: Airflow is tried anew, and calls are let in as soon as it answers."""
+    await gateway.ready()
+    airflow.add(Dag("dag", script=DONE))
+    airflow.faults.add(faults.hanging())
+    await until(gateway, is_open=True)
+    tried = airflow.count(Kind.DAGS)
+    await eventually(lambda: airflow.count(Kind.DAGS) > tried + 2 * TRIALS)
+
+    airflow.faults.clear()
+    await until(gateway, is_open=False)
+
+    response = await gateway.stub.Invoke(REQUEST, timeout=20)
+    assert MessageToDict(response.result) == {"return_value": 1}
+
+
+@pytest.mark.usefixtures("_soon")
 async def test_a_slow_airflow_whose_callers_leave(
     airflow: FakeAirflow, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it can answer: none of their calls is answered, and those of others are."""
+    """Before it can answer: none of their calls is answered, and others are let in."""
     monkeypatch.setattr("dag_inference_server.airflow.breaker._LONG", EVERY)
     await gateway.ready()
     airflow.add(Dag("dag"))
-    airflow.add(Dag("other", script=DONE))
-    airflow.faults.add(faults.delayed(20 * EVERY))
-    await gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=30)
+    airflow.faults.add(faults.delayed(50 * EVERY))
+    # So slow is what it is known to be.
+    await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=30)
 
     async def leave() -> None:
         while True:
-            await failure(gateway.stub.Invoke(REQUEST, timeout=15 * EVERY))
+            await failure(gateway.stub.Invoke(REQUEST, timeout=40 * EVERY))
 
     leaving = [asyncio.create_task(leave()) for _ in range(8)]
-    other = gateway.stub.Invoke(pb.InvokeRequest(dag_id="other"), timeout=30)
-    seen = [await scrape(gateway)]
-    while not other.done():
-        seen.append(await scrape(gateway))
+    tried = airflow.count(Kind.DAGS)
+    while airflow.count(Kind.DAGS) < tried + 60:
+        assert not (await scrape(gateway)).shown(OPEN)
     for each in leaving:
         each.cancel()
 
-    assert MessageToDict((await other).result) == {"return_value": 1}
-    assert not any(found(OPEN) for found in seen)
+    listed = await gateway.stub.ListDags(pb.ListDagsRequest(), timeout=30)
+    assert [dag.dag_id for dag in listed.dags] == ["dag"]
 
 
 @pytest.mark.usefixtures("_soon")

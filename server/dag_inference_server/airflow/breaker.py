@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from dag_inference.errors import AirflowUnavailable, Subject
+from dag_inference.errors import AirflowDenied, AirflowUnavailable, Subject
 from dag_inference_server.airflow.answer import RETRY_AFTER
 
 log = structlog.get_logger(__name__)
@@ -83,6 +83,10 @@ class Breaker:
             if proves:
                 self._failed(error.message)
             raise
+        except AirflowDenied:
+            # Of an account that is refused a trial tells nothing, but that Airflow has said so.
+            self._tried_since = None
+            raise
         finally:
             if asked.is_answered and proves:
                 self._answered(self._clock() - start)
@@ -104,7 +108,7 @@ class Breaker:
         return True
 
     def tried(self) -> None:
-        """Take in that a trial begins."""
+        """Take in that a trial is sent."""
         if self._tried_since is None:
             self._tried_since = self._clock()
 

@@ -223,6 +223,9 @@ class Transport:
     ) -> tuple[Answer, str | None]:
         """Send a request when its turn has come; gives the token that it was sent with, too."""
         async with self._lanes[lane]:
+            if lane is Lane.TRIAL:
+                # Only now: how long a login takes is no matter here.
+                self._breaker.tried()
             # The token of now: it may have been renewed while this waited for its turn.
             token = None if anonymous else self._tokens.value
             answer = await self._exchange(operation(), body, token, within)

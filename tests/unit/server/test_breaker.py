@@ -115,6 +115,17 @@ def test_trials_that_are_not_answered(breaker: Breaker, clock: Clock) -> None:
     assert (breaker.is_open, breaker.is_up) == (False, True)
 
 
+def test_a_trial_whose_account_is_refused(breaker: Breaker, clock: Clock) -> None:
+    """Tells nothing, but that Airflow is there."""
+    breaker.tried()
+    clock.now += 1
+
+    ask(breaker, AirflowDenied("no"), answered=False)
+
+    clock.now += 100
+    assert not breaker.is_open
+
+
 @pytest.mark.parametrize(("took", "patience"), [(0.2, 2), (3, 6), (60, 10)])
 def test_a_slow_airflow(breaker: Breaker, clock: Clock, took: float, patience: float) -> None:
     """May be silent for twice as long as its last answer took, up to ten seconds."""
