@@ -27,7 +27,7 @@ async def go_on_trying(api: AirflowApi, breaker: Breaker) -> None:
         while True:
             await asyncio.sleep(_EVERY)
             if breaker.is_in_doubt:
-                if len(trials) == TRIALS:
+                if len(trials) >= TRIALS:
                     # Not the first, which a slow Airflow may be about to answer: what was sent
                     # to one that has come back since may never be.
                     trials[1].cancel()
