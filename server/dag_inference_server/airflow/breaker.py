@@ -20,9 +20,9 @@ _FAILURES = 5
 _SINCE = 2.0
 """Seconds without one answer. Shorter outages are bridged by repeats."""
 
-_AS_LONG, _AT_MOST = 2, 10.0
-"""How many times as long as its last answer took Airflow may be silent while it is tried, and up to
-how many seconds: one that is slow is not away."""
+_TIMES_LAST_ANSWER, _LONGEST_SILENCE = 2, 10.0
+"""How many times as long as its last answer took Airflow may be silent while it is tried, and how
+many seconds at most: one that is slow is not away."""
 
 _LONG = 0.5
 """Seconds without an answer that say something of Airflow, when somebody stops waiting for one. A
@@ -55,14 +55,12 @@ class Breaker:
         self._failing_since: float | None = None
         self._tried_since: float | None = None
         """When the first of the trials began of which none was answered yet."""
-        self._took = 0.0
-        """Seconds that the last answer took."""
+        self._took: float | None = None
+        """Seconds that the last answer took; `None` before the first."""
         self._why = _SILENCE
         """What the last failure was."""
         self._away_since: float | None = None
         """Since when Airflow had not answered when the log was told that it is away."""
-        self._is_answered = False
-        """Whether the last request that proves anything was."""
         self.is_in_doubt = True
         """Whether it is not known that Airflow answers: then it should be tried."""
 
@@ -115,7 +113,7 @@ class Breaker:
     @property
     def is_up(self) -> bool:
         """Whether the last request that proves anything was answered, and Airflow is not away."""
-        return self._is_answered and not self.is_open
+        return self._took is not None and not self._failures and not self.is_open
 
     @property
     def is_open(self) -> bool:
@@ -123,7 +121,7 @@ class Breaker:
         now, failing, tried = self._clock(), self._failing_since, self._tried_since
         if failing is not None and self._failures >= _FAILURES and now - failing >= _SINCE:
             return True
-        patience = max(_SINCE, min(_AS_LONG * self._took, _AT_MOST))
+        patience = max(_SINCE, min(_TIMES_LAST_ANSWER * (self._took or 0.0), _LONGEST_SILENCE))
         return tried is not None and now - tried >= patience
 
     def check(self, subject: Subject) -> None:
@@ -145,14 +143,13 @@ class Breaker:
             log.info("airflow_is_back", unanswered_for=silent)
 
     def _failed(self, why: str) -> None:
-        self._is_answered = False
         if self._failing_since is None:
             self._failing_since = self._clock()
         self._failures += 1
         self._why = why
 
     def _answered(self, took: float) -> None:
-        self._is_answered, self.is_in_doubt = True, False
+        self.is_in_doubt = False
         self._failures, self._why = 0, _SILENCE
         self._failing_since = self._tried_since = None
         self._took = took
